@@ -1,0 +1,17 @@
+"""Real systems: the record that describes one, and those that come with the package."""
+
+from wm_gym.systems.dot import DOT
+from wm_gym.systems.pusht import PUSH_T
+from wm_gym.systems.registry import (
+    Behaviour,
+    Pilot,
+    Simulator,
+    System,
+    register_system,
+    system_named,
+)
+
+for _system in (PUSH_T, DOT):
+    register_system(_system)
+
+__all__ = ["Behaviour", "Pilot", "Simulator", "System", "register_system", "system_named"]

@@ -1,0 +1,34 @@
+"""Push-T: a round tool pushes a T onto its outline (gym-pusht 0.1.8's lineage)."""
+
+from wm_gym.systems.behaviours import noisy, smooth
+from wm_gym.systems.pusht import geometry
+from wm_gym.systems.pusht.expert import expert
+from wm_gym.systems.pusht.play import correct, push
+from wm_gym.systems.pusht.reward import reward
+from wm_gym.systems.registry import System
+
+PUSH_T = System(
+    name="PushT",
+    simulators={
+        "Real-PushT-v0": "wm_gym.systems.pusht.simulator:PushT",
+        "Real-GymPushT-v0": "wm_gym.systems.pusht.gym_pusht:GymPushT",
+    },
+    frame_shape=(96, 96, 3),
+    action_size=2,
+    state_names=("tool_x", "tool_y", "block_x", "block_y", "block_angle", "tool_vx", "tool_vy"),
+    reward=reward,
+    coverage=lambda state: geometry.coverage(state[..., 2:5]),
+    fps=5,
+    context=4,
+    horizon=150,
+    success_threshold=0.95,
+    tasks=("Push the T onto its outline.",),
+    behaviours={
+        "smooth": smooth(2),
+        "noisy": noisy(2),
+        "push": push,
+        "correct": correct,
+        "expert": expert,
+    },
+    play={"smooth": 0.15, "noisy": 0.1, "push": 0.4, "correct": 0.35},
+)
