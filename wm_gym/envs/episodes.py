@@ -1,0 +1,137 @@
+"""The book-keeping that single and vector shells, real and dreamt, have in common."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium.error import ResetNeeded
+from gymnasium.utils import seeding
+from jaxtyping import Bool, Float, Float32
+
+from wm_gym.envs.world import World
+from wm_gym.types import Info
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """When an episode ends."""
+
+    horizon: int
+    success_threshold: float
+    terminate_on_success: bool
+
+    def __post_init__(self) -> None:
+        if isinstance(self.horizon, bool) or not isinstance(self.horizon, int) or self.horizon < 1:
+            raise ValueError(f"horizon is {self.horizon!r}, expected a whole number of steps ≥ 1")
+        if not 0 <= self.success_threshold <= 1:
+            raise ValueError(f"success_threshold is {self.success_threshold}, expected 0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvState:
+    """One environment at one moment: its world, clock, best and random generator."""
+
+    world: Any
+    elapsed: int
+    coverage: float
+    best_coverage: float
+    over: bool
+    rng: Any
+    seed: int | None
+
+
+class Episodes:
+    """n episodes in one world: when each began, how far it got, whether it is over."""
+
+    def __init__(self, world: World, rules: Rules) -> None:
+        n = world.num_envs
+        self.world, self.rules = world, rules
+        self.rngs: list[np.random.Generator | None] = [None] * n
+        self.seeds: list[int | None] = [None] * n
+        self.elapsed = np.zeros(n, np.int64)
+        self.best = np.zeros(n)
+        self._coverage = np.zeros(n)
+        self.over = np.ones(n, bool)
+        self.begun = np.zeros(n, bool)
+
+    def begin(
+        self,
+        which: Bool[np.ndarray, "b"],
+        *,
+        seeds: Sequence[int | None] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Start anew in those of `which`; a seed of None goes on with the generator there is."""
+        rngs: list[np.random.Generator] = []
+        for i in range(self.world.num_envs):
+            seed, rng = seeds[i] if seeds else None, self.rngs[i]
+            if rng is None or (which[i] and seed is not None):
+                rng, self.seeds[i] = seeding.np_random(seed)
+            self.rngs[i] = rng
+            rngs.append(rng)
+        self.world.start(which, rngs, options or {})
+        self._coverage[which] = self.world.coverage()[which]
+        self.best[which] = self._coverage[which]
+        self.elapsed[which] = 0
+        self.over[which], self.begun[which] = False, True
+
+    def advance(
+        self, action: Float32[np.ndarray, "b a"], which: Bool[np.ndarray, "b"]
+    ) -> tuple[Float[np.ndarray, "b"], Bool[np.ndarray, "b"], Bool[np.ndarray, "b"]]:
+        """Reward, terminated, truncated; 0 and False for those not in `which`."""
+        self.check_begun()
+        reward = self.world.advance(action, which)
+        self._coverage = np.where(which, self.world.coverage(), self._coverage)
+        self.best = np.maximum(self.best, self._coverage)
+        self.elapsed += which
+        terminated = which & self.success() & self.rules.terminate_on_success
+        truncated = which & (self.elapsed >= self.rules.horizon)
+        self.over = np.where(which, terminated | truncated, self.over)
+        return reward, terminated, truncated
+
+    def check_begun(self) -> None:
+        if not self.begun.all():
+            raise ResetNeeded("step was called before reset: call env.reset() first")
+
+    def check_running(self) -> None:
+        if self.over.any():
+            raise ResetNeeded(
+                f"the episode of environment {np.flatnonzero(self.over).tolist()} is over: "
+                "reset it before stepping on"
+            )
+
+    def success(self) -> Bool[np.ndarray, "b"]:
+        """Of the last step: nothing has succeeded before the first."""
+        return (self._coverage > self.rules.success_threshold) & (self.elapsed > 0)
+
+    def info(self) -> Info:
+        """Of every environment, each entry with a leading axis b."""
+        return {
+            "coverage": self._coverage.copy(),
+            "best_coverage": self.best.copy(),
+            "is_success": self.success(),
+            **self.world.facts(),
+        }
+
+    def snapshot(self, i: int) -> EnvState:
+        self.check_begun()
+        return EnvState(
+            world=self.world.snapshot(i),
+            elapsed=int(self.elapsed[i]),
+            coverage=float(self._coverage[i]),
+            best_coverage=float(self.best[i]),
+            over=bool(self.over[i]),
+            rng=copy.deepcopy(self.rngs[i]),
+            seed=self.seeds[i],
+        )
+
+    def restore(self, i: int, state: Any) -> None:
+        if not isinstance(state, EnvState):
+            raise TypeError(f"got a {type(state).__name__}, expected what get_state() returned")
+        self.world.restore(i, state.world)
+        self.elapsed[i], self.over[i] = state.elapsed, state.over
+        self._coverage[i], self.best[i] = state.coverage, state.best_coverage
+        self.rngs[i], self.seeds[i] = copy.deepcopy(state.rng), state.seed
+        self.begun[i] = True

@@ -1,0 +1,99 @@
+"""Real systems behind the shells: `Real-PushT-v0` and its like."""
+
+import inspect
+from typing import Any
+
+from gymnasium.vector import AutoresetMode
+
+from wm_gym.envs.episodes import Rules
+from wm_gym.envs.single import WorldEnv
+from wm_gym.envs.vector import WorldVectorEnv
+from wm_gym.envs.world import SimulatedWorld
+from wm_gym.systems import System, system_named
+
+
+class RealEnv(WorldEnv):
+    """A real system's stand-in, e.g. `gym.make("Real-PushT-v0")`."""
+
+    def __init__(
+        self,
+        system: str,
+        simulator: str,
+        *,
+        obs_type: str = "pixels",
+        horizon: int | None = None,
+        success_threshold: float | None = None,
+        terminate_on_success: bool = False,
+        render_mode: str | None = None,
+        **unknown: Any,
+    ) -> None:
+        refuse(unknown, RealEnv)
+        check_obs_type(obs_type)
+        record = system_named(system)
+        rules = rules_of(record, horizon, success_threshold, terminate_on_success)
+        super().__init__(SimulatedWorld(record, simulator, 1), rules, render_mode=render_mode)
+
+
+class RealVectorEnv(WorldVectorEnv):
+    """N of them in one process, e.g. `gym.make_vec("Real-PushT-v0", num_envs=8)`."""
+
+    def __init__(
+        self,
+        system: str,
+        simulator: str,
+        num_envs: int = 1,
+        *,
+        obs_type: str = "pixels",
+        horizon: int | None = None,
+        max_episode_steps: int | None = None,
+        success_threshold: float | None = None,
+        terminate_on_success: bool = False,
+        render_mode: str | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        **unknown: Any,
+    ) -> None:
+        refuse(unknown, RealVectorEnv)
+        check_obs_type(obs_type)
+        if num_envs < 1:
+            raise ValueError(f"num_envs is {num_envs}, expected at least 1")
+        if None not in (horizon, max_episode_steps) and horizon != max_episode_steps:
+            raise ValueError(
+                f"horizon={horizon} and its alias max_episode_steps={max_episode_steps} disagree"
+            )
+        record = system_named(system)
+        horizon = max_episode_steps if horizon is None else horizon
+        rules = rules_of(record, horizon, success_threshold, terminate_on_success)
+        super().__init__(
+            SimulatedWorld(record, simulator, num_envs),
+            rules,
+            render_mode=render_mode,
+            autoreset_mode=autoreset_mode,
+        )
+
+
+def rules_of(
+    record: System,
+    horizon: int | None,
+    success_threshold: float | None,
+    terminate_on_success: bool,
+) -> Rules:
+    """The system's own rules, where nothing else was asked for."""
+    threshold = record.success_threshold if success_threshold is None else success_threshold
+    return Rules(
+        horizon=record.horizon if horizon is None else horizon,
+        success_threshold=threshold,
+        terminate_on_success=terminate_on_success,
+    )
+
+
+def check_obs_type(obs_type: str) -> None:
+    if obs_type != "pixels":
+        raise ValueError(f"obs_type is {obs_type!r}, expected 'pixels'")
+
+
+def refuse(unknown: dict[str, Any], shell: type) -> None:
+    """Say what was expected in place of an unknown keyword."""
+    if unknown:
+        signature = inspect.signature(shell).parameters.values()
+        names = [p.name for p in signature if p.kind is p.KEYWORD_ONLY]
+        raise TypeError(f"unknown argument {', '.join(unknown)}; expected some of {names}")

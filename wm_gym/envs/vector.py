@@ -1,0 +1,183 @@
+"""Many environments in one: the Gymnasium vector shell around a world of one system."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from jaxtyping import Bool, Float64, UInt8
+
+from wm_gym.envs.actions import checked_action
+from wm_gym.envs.episodes import EnvState, Episodes, Rules
+from wm_gym.envs.world import World
+from wm_gym.types import Info
+
+Obs = UInt8[np.ndarray, "b h w c"]
+Step = tuple[Obs, Float64[np.ndarray, "b"], Bool[np.ndarray, "b"], Bool[np.ndarray, "b"], Info]
+
+
+class WorldVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
+    """Any world of one system as a natively batched `gymnasium.vector.VectorEnv`.
+
+    Behaves as Gymnasium's `SyncVectorEnv` of `WorldEnv`s does, in each autoreset mode.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+
+    def __init__(
+        self,
+        world: World,
+        rules: Rules,
+        *,
+        render_mode: str | None,
+        autoreset_mode: AutoresetMode | str,
+    ) -> None:
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise ValueError(
+                f"render_mode is {render_mode!r}, expected None or one of "
+                f"{self.metadata['render_modes']}"
+            )
+        system = world.system
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = {
+            **self.metadata,
+            "render_fps": system.fps,
+            "autoreset_mode": self.autoreset_mode,
+        }
+        self.render_mode, self.num_envs, self.system = render_mode, world.num_envs, system
+        self.single_observation_space = system.observation_space
+        self.single_action_space = system.action_space
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self.task_description = self.task = system.tasks[0]
+        self._episodes = Episodes(world, rules)
+        self._all = np.ones(self.num_envs, bool)
+
+    @property
+    def _max_episode_steps(self) -> int:
+        return self._episodes.rules.horizon
+
+    @property  # type: ignore[misc]
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
+        rngs = self._episodes.rngs
+        for i, rng in enumerate(rngs):
+            if rng is None:
+                rngs[i], self._episodes.seeds[i] = seeding.np_random()
+        return tuple(rng for rng in rngs if rng is not None)
+
+    @property
+    def np_random_seed(self) -> tuple[int | None, ...]:  # type: ignore[override]
+        return tuple(self._episodes.seeds)
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[Obs, Info]:
+        options = dict(options or {})
+        which = self._all
+        if "reset_mask" in options:
+            which = checked_mask(options.pop("reset_mask"), self.num_envs)
+        seeds = each_seed(seed, self.num_envs)
+        if not (which | self._episodes.begun).all():
+            raise ValueError("the first reset must be of all environments: leave out 'reset_mask'")
+        self._episodes.begin(which, seeds=seeds, options=options)
+        return self._frames(), masked(self._episodes.info(), which)
+
+    def step(self, actions: Any) -> Step:
+        assert self.action_space.shape is not None
+        actions = checked_action(
+            actions, self.action_space.shape, axes="(num_envs, *single_action_space.shape)"
+        )
+        episodes, resetting = self._episodes, np.zeros(self.num_envs, bool)
+        episodes.check_begun()
+        if self.autoreset_mode == AutoresetMode.NEXT_STEP:
+            resetting = episodes.over.copy()
+        elif self.autoreset_mode == AutoresetMode.DISABLED:
+            episodes.check_running()
+        reward, terminated, truncated = episodes.advance(actions, ~resetting)
+        if resetting.any():
+            episodes.begin(resetting)
+        obs, info = self._frames(), {}
+        over = episodes.over.copy()
+        if self.autoreset_mode == AutoresetMode.SAME_STEP and over.any():
+            info = self._final(obs, over)
+            episodes.begin(over)
+            obs[over] = episodes.world.frames(over)
+        info |= masked(episodes.info(), self._all)
+        return obs, reward.astype(np.float64), terminated, truncated, info
+
+    def _final(self, obs: Obs, over: Bool[np.ndarray, "b"]) -> Info:
+        final_obs = np.full(self.num_envs, None, dtype=object)
+        for i in np.flatnonzero(over):
+            final_obs[i] = obs[i].copy()
+        final_info = masked(self._episodes.info(), over)
+        return masked({"final_obs": final_obs}, over) | {
+            "final_info": final_info,
+            "_final_info": over.copy(),
+        }
+
+    def render(self) -> tuple[UInt8[np.ndarray, "h2 w2 c"], ...] | None:
+        self._episodes.check_begun()
+        if self.render_mode is None:
+            return None
+        return tuple(self._episodes.world.picture(i) for i in range(self.num_envs))
+
+    def get_state(self) -> tuple[EnvState, ...]:
+        """One snapshot an environment, each of which a single environment takes too."""
+        return tuple(self._episodes.snapshot(i) for i in range(self.num_envs))
+
+    def set_state(self, state: Sequence[Any]) -> None:
+        if len(state) != self.num_envs:
+            raise ValueError(f"got {len(state)} snapshots for {self.num_envs} environments")
+        for i, snapshot in enumerate(state):
+            self._episodes.restore(i, snapshot)
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """As `SyncVectorEnv.call`: one result an environment; all share one attribute here."""
+        value = getattr(self, name)
+        value = value(*args, **kwargs) if callable(value) else value
+        return value if isinstance(value, tuple) else (value,) * self.num_envs
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        return self.call(name)
+
+    def _frames(self) -> Obs:
+        return self._episodes.world.frames(self._all)
+
+
+def masked(info: Info, which: Bool[np.ndarray, "b"]) -> Info:
+    """`info` as Gymnasium batches it: zeros where it says nothing, and a mask `_key` each."""
+    shown: Info = {}
+    for name, values in info.items():
+        if values.dtype != object:
+            values = values.copy()
+            values[~which] = 0
+        shown[name], shown[f"_{name}"] = values, which.copy()
+    return shown
+
+
+def each_seed(seed: int | Sequence[int | None] | None, num_envs: int) -> list[int | None]:
+    """A seed an environment; a whole number s means s, s + 1, …"""
+    if seed is None:
+        return [None] * num_envs
+    if isinstance(seed, (int, np.integer)):
+        return [int(seed) + i for i in range(num_envs)]
+    if len(seed) != num_envs:
+        raise ValueError(f"got {len(seed)} seeds for {num_envs} environments")
+    return list(seed)
+
+
+def checked_mask(mask: Any, num_envs: int) -> Bool[np.ndarray, "b"]:
+    if not isinstance(mask, np.ndarray):
+        raise TypeError(f"options['reset_mask'] is a {type(mask).__name__}, expected a NumPy array")
+    if mask.shape != (num_envs,):
+        raise ValueError(f"options['reset_mask'] has shape {mask.shape}, expected ({num_envs},)")
+    if mask.dtype != np.bool_:
+        raise TypeError(f"options['reset_mask'] has dtype {mask.dtype}, expected bool")
+    if not mask.any():
+        raise ValueError("options['reset_mask'] resets none: expected at least one True")
+    return mask

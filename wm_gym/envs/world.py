@@ -1,0 +1,117 @@
+"""What a shell needs from the world behind it: n independent systems that are stepped together."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, UInt8
+
+from wm_gym.systems import System
+
+
+@runtime_checkable
+class World(Protocol):
+    """n systems. All arrays have them first; what is returned is the caller's to keep."""
+
+    system: System
+    num_envs: int
+
+    def start(
+        self,
+        which: Bool[np.ndarray, "b"],
+        rngs: Sequence[np.random.Generator],
+        options: Mapping[str, Any],
+    ) -> None:
+        """Begin an episode in those of `which`."""
+
+    def advance(
+        self, action: Float32[np.ndarray, "b a"], which: Bool[np.ndarray, "b"]
+    ) -> Float[np.ndarray, "b"]:
+        """One control step of those of `which`; their rewards, 0 for the others."""
+
+    def frames(self, which: Bool[np.ndarray, "b"]) -> UInt8[np.ndarray, "n h w c"]:
+        """The observations of those of `which`."""
+
+    def coverage(self) -> Float[np.ndarray, "b"]: ...
+
+    def facts(self) -> dict[str, np.ndarray]:
+        """More that `info` should say, each with a leading axis b."""
+
+    def picture(self, i: int) -> UInt8[np.ndarray, "h w c"]: ...
+
+    def snapshot(self, i: int) -> Any: ...
+
+    def restore(self, i: int, snapshot: Any) -> None: ...
+
+
+class SimulatedWorld:
+    """Simulators of one system, stepped one after the other."""
+
+    def __init__(self, system: System, simulator: str, num_envs: int) -> None:
+        self.system = system
+        self.num_envs = num_envs
+        self._simulators = [system.make_simulator(simulator) for _ in range(num_envs)]
+        self._state = np.zeros((num_envs, len(system.state_names)))
+
+    def start(
+        self,
+        which: Bool[np.ndarray, "b"],
+        rngs: Sequence[np.random.Generator],
+        options: Mapping[str, Any],
+    ) -> None:
+        state = self._given_state(options)
+        for i in np.flatnonzero(which).tolist():
+            if state is None:
+                self._simulators[i].start(rngs[i])
+            else:
+                self._simulators[i].place(state[i])
+            self._state[i] = self._simulators[i].state()
+
+    def _given_state(self, options: Mapping[str, Any]) -> Float[np.ndarray, "b s"] | None:
+        """`options={"state": ...}`: one state for all, or one each."""
+        unknown = set(options) - {"state"}
+        if unknown:
+            raise ValueError(
+                f"unknown reset options {sorted(unknown)}; a real system takes 'state'"
+            )
+        if options.get("state") is None:
+            return None
+        state, names = np.asarray(options["state"], np.float64), self.system.state_names
+        expected = (self.num_envs, len(names))
+        if state.shape not in (expected, expected[1:]):
+            raise ValueError(
+                f"options['state'] has shape {state.shape}, expected {expected[1:]} or {expected}: "
+                + ", ".join(names)
+            )
+        if not np.isfinite(state).all():
+            raise ValueError(f"options['state'] is not finite: {state}")
+        return np.broadcast_to(state, expected)
+
+    def advance(
+        self, action: Float32[np.ndarray, "b a"], which: Bool[np.ndarray, "b"]
+    ) -> Float[np.ndarray, "b"]:
+        before = self._state.copy()
+        for i in np.flatnonzero(which):
+            self._simulators[i].advance(action[i])
+            self._state[i] = self._simulators[i].state()
+        return np.where(which, self.system.reward(before, action, self._state), 0.0)
+
+    def frames(self, which: Bool[np.ndarray, "b"]) -> UInt8[np.ndarray, "n h w c"]:
+        return np.stack([self._simulators[i].frame() for i in np.flatnonzero(which)])
+
+    def coverage(self) -> Float[np.ndarray, "b"]:
+        return self.system.coverage(self._state)
+
+    def facts(self) -> dict[str, np.ndarray]:
+        contact = np.array([simulator.contact for simulator in self._simulators])
+        return {"state": self._state.copy(), "contact": contact}
+
+    def picture(self, i: int) -> UInt8[np.ndarray, "h w c"]:
+        return self._simulators[i].picture()
+
+    def snapshot(self, i: int) -> Any:
+        return self._simulators[i].snapshot()
+
+    def restore(self, i: int, snapshot: Any) -> None:
+        self._simulators[i].restore(snapshot)
+        self._state[i] = self._simulators[i].state()
