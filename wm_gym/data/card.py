@@ -1,0 +1,184 @@
+"""What a dataset covers, in numbers and in one picture."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from wm_gym.data.dataset import Dataset
+
+BANDS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
+"""Of coverage, for the table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    env_id: str
+    hash: str
+    episodes: int
+    frames: int
+    bytes_per_frame: float
+    behaviours: dict[str, int]
+    """Frames of each."""
+
+    contact_share: float | None
+    """Of the transitions, how many touched the thing to be moved; None where nobody logged it."""
+
+    coverage_shares: dict[str, float] | None
+    """Of the frames, how many lie in each band of coverage."""
+
+    solved: dict[str, float] | None
+    """Of each behaviour's episodes, the share whose best coverage exceeds 0.90."""
+
+    action_std: list[float]
+    saturated_share: float
+    """Of the actions, how many have an entry at the edge of the box."""
+
+
+def dataset_card(dataset: Dataset) -> Card:
+    rows = _rows(dataset)
+    inner = rows[~_last_of_episode(dataset, rows)]
+    action, facts = dataset.action[inner], dataset.spec.facts
+    has_coverage = "coverage" in facts
+    frames = {
+        str(name): int(dataset.index["length"][dataset.index["behaviour"] == name].sum())
+        for name in np.unique(dataset.index["behaviour"])
+    }
+    files = dataset.folder.glob("**/*.parquet")
+    return Card(
+        env_id=dataset.spec.env_id,
+        hash=dataset.hash,
+        episodes=len(dataset),
+        frames=dataset.num_frames,
+        bytes_per_frame=sum(f.stat().st_size for f in files) / len(dataset.action),
+        behaviours=frames,
+        contact_share=(
+            float(dataset.fact("contact")[inner + 1].mean()) if "contact" in facts else None
+        ),
+        coverage_shares=_coverage_shares(dataset.fact("coverage")[rows]) if has_coverage else None,
+        solved=_solved(dataset) if has_coverage else None,
+        action_std=[round(float(s), 3) for s in action.std(0)],
+        saturated_share=float((np.abs(action) >= np.abs(action).max(0)).any(1).mean()),
+    )
+
+
+def card_text(card: Card) -> str:
+    lines = [
+        f"dataset of {card.env_id}  (content {card.hash[:12]})",
+        f"  {card.episodes:,} episodes, {card.frames:,} frames, "
+        f"{card.bytes_per_frame:,.0f} bytes a frame",
+    ]
+    for name, frames in card.behaviours.items():
+        solved = f", {card.solved[name]:.0%} of episodes above 0.90" if card.solved else ""
+        lines.append(f"  {name:<10}{frames:>9,} frames ({frames / card.frames:.0%}){solved}")
+    if card.contact_share is not None:
+        lines.append(f"  contact in {card.contact_share:.0%} of transitions")
+    lines.append(
+        f"  actions: std {card.action_std}, {card.saturated_share:.0%} at the edge of the box"
+    )
+    if card.coverage_shares is not None:
+        lines.append("  coverage, share of frames:")
+        lines += [
+            f"    {band}  {share:6.1%}  {'#' * round(60 * share)}"
+            for band, share in card.coverage_shares.items()
+        ]
+    return "\n".join(lines)
+
+
+def draw_card(dataset: Dataset, state_names: tuple[str, ...] = ()) -> Figure:
+    """Where the thing was, how it was turned, how much was covered, what was done, some frames."""
+    rows = _rows(dataset)
+    inner = rows[~_last_of_episode(dataset, rows)]
+    figure = Figure(figsize=(13, 7.5), layout="constrained")
+    grid = figure.subplot_mosaic([["pose", "angle", "coverage", "action"], ["frames"] * 4])
+    _draw_pose(grid["pose"], grid["angle"], dataset, rows, state_names)
+    _draw_coverage(grid["coverage"], dataset)
+    action = dataset.action[inner]
+    grid["action"].set_title("actions (log density)")
+    across = action[:, 1] if action.shape[1] > 1 else np.zeros(len(action))
+    grid["action"].hist2d(action[:, 0], across, bins=48, norm="log", cmap="magma")
+    grid["action"].set_aspect("equal")
+    grid["frames"].set_title("random frames, a row for each behaviour", loc="left")
+    grid["frames"].imshow(_mosaic(dataset))
+    grid["frames"].axis("off")
+    figure.suptitle(
+        f"{dataset.spec.env_id}: {len(dataset):,} episodes, {dataset.num_frames:,} frames"
+    )
+    return figure
+
+
+def _draw_pose(
+    place: Axes, angle: Axes, dataset: Dataset, rows: np.ndarray, names: tuple[str, ...]
+) -> None:
+    if "state" not in dataset.spec.facts or len(names) < 2:
+        for axes in (place, angle):
+            axes.axis("off")
+        return
+    state = dataset.fact("state")[rows]
+    x = names.index("block_x") if "block_x" in names else 0
+    place.hist2d(state[:, x], state[:, x + 1], bins=48, norm="log", cmap="magma")
+    place.set_title(f"{names[x]}, {names[x + 1]} (log density)")
+    place.invert_yaxis()
+    place.set_aspect("equal")
+    turn = "angle" in names[min(x + 2, len(names) - 1)]
+    values = state[:, x + 2] if x + 2 < len(names) else state[:, x]
+    angle.set_title(names[min(x + 2, len(names) - 1)])
+    angle.hist(np.degrees(values) % 360 if turn else values, bins=72, color="slategrey")
+
+
+def _draw_coverage(axes: Axes, dataset: Dataset) -> None:
+    axes.set_title("coverage, frames (log)")
+    if "coverage" not in dataset.spec.facts:
+        axes.axis("off")
+        return
+    for name in np.unique(dataset.index["behaviour"]):
+        part = dataset.select(behaviour=str(name))
+        coverage = part.fact("coverage")[_rows(part)]
+        axes.hist(coverage, bins=40, range=(0, 1), histtype="step", log=True, label=str(name))
+    axes.legend(fontsize="small")
+
+
+def _mosaic(dataset: Dataset, columns: int = 12) -> np.ndarray:
+    rng, strips = np.random.default_rng(0), []
+    for name in np.unique(dataset.index["behaviour"]):
+        rows = _rows(dataset.select(behaviour=str(name)))
+        frames = np.pad(
+            dataset.frames(rng.choice(rows, columns)),
+            ((0, 0), (1, 1), (1, 1), (0, 0)),
+            constant_values=0,
+        )
+        strips.append(np.concatenate(list(frames), axis=1))
+    return np.concatenate(strips)
+
+
+def _rows(dataset: Dataset) -> np.ndarray:
+    return np.concatenate(
+        [np.arange(s, s + n) for s, n in zip(*_starts_and_lengths(dataset), strict=True)]
+    )
+
+
+def _last_of_episode(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
+    starts, lengths = _starts_and_lengths(dataset)
+    return np.isin(rows, starts + lengths - 1)
+
+
+def _starts_and_lengths(dataset: Dataset) -> tuple[Any, Any]:
+    return dataset.index["start"], dataset.index["length"]
+
+
+def _coverage_shares(coverage: Float[np.ndarray, "n"]) -> dict[str, float]:
+    counts, _ = np.histogram(np.clip(coverage, 0, 1), bins=BANDS)
+    pairs = zip(BANDS[:-1], BANDS[1:], counts / counts.sum(), strict=True)
+    return {f"{low:.2f}–{high:.2f}": float(share) for low, high, share in pairs}
+
+
+def _solved(dataset: Dataset) -> dict[str, float]:
+    coverage = dataset.fact("coverage")
+    best = np.array(
+        [coverage[s : s + n].max() for s, n in zip(*_starts_and_lengths(dataset), strict=True)]
+    )
+    names = dataset.index["behaviour"]
+    return {str(name): float((best[names == name] > 0.9).mean()) for name in np.unique(names)}

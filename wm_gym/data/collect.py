@@ -1,0 +1,230 @@
+"""Logging a dataset: any pixel environment, driven by behaviours, on all cores.
+
+Episode number e depends on (recipe, e) alone, so the data is the same whatever the number of
+workers, and a run that was stopped goes on where it was.
+"""
+
+import multiprocessing
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.wrappers import AddRenderObservation
+
+from wm_gym.data.episode import Episode
+from wm_gym.data.spec import DatasetSpec, Fact
+from wm_gym.data.store import DatasetWriter
+from wm_gym.systems import Behaviour, System
+from wm_gym.systems.behaviours import noisy, smooth
+
+FACTS = ("coverage", "state", "contact")
+"""Entries of `info` that are logged with each frame where the environment has them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What to log. With the package's version it determines every byte of the content."""
+
+    env_id: str = "Real-PushT-v0"
+    """Any Gymnasium id with a Box of actions; `module:Id-v0` imports the module first."""
+
+    episodes: int = 100
+    """How many to log."""
+
+    behaviours: tuple[str, ...] = ()
+    """Equal shares of these; none: the system's play, or smooth and noisy random actions."""
+
+    split: str = "play"
+    """What the episodes are for."""
+
+    steps: int = 150
+    """Steps after which an episode is cut."""
+
+    seed: int = 0
+    """Another seed, other episodes."""
+
+    env_kwargs: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    """Passed to `gymnasium.make`."""
+
+    def __post_init__(self) -> None:
+        for name in ("episodes", "steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}, expected 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logged:
+    """One episode that is on the disk."""
+
+    number: int
+    frames: int
+    behaviour: str
+
+
+def collect_episodes(
+    recipe: Recipe, folder: Path, *, workers: int | None = None
+) -> Iterator[Logged]:
+    """Log what is still missing in the folder, then pack it; yields as episodes are finished.
+
+    Stopping the iteration loses nothing but the episodes at work.
+    """
+    source = Source(recipe)
+    writer = DatasetWriter(folder, source.spec())
+    source.close()
+    missing = sorted(set(range(recipe.episodes)) - writer.finished())
+    if missing:
+        yield from _spread(
+            recipe, folder, missing, min(workers or os.cpu_count() or 1, len(missing))
+        )
+    writer.finalize()
+
+
+def _spread(recipe: Recipe, folder: Path, missing: list[int], workers: int) -> Iterator[Logged]:
+    context = multiprocessing.get_context("spawn")  # forking a process with threads can hang
+    with ProcessPoolExecutor(workers, context, _begin_work, (recipe, folder)) as pool:
+        todo, running = iter(missing), set[Future[Logged]]()
+        try:
+            while True:
+                while len(running) < 2 * workers and (number := next(todo, None)) is not None:
+                    running.add(pool.submit(_work, number))
+                if not running:
+                    return
+                finished, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+class Source:
+    """An environment and its behaviours, ready to record any episode of a recipe."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.env = make_pixel_env(recipe.env_id, recipe.steps, dict(recipe.env_kwargs))
+        action_space = self.env.action_space
+        if not isinstance(action_space, spaces.Box) or not action_space.is_bounded():
+            raise ValueError(f"{recipe.env_id} has actions {action_space}, expected a bounded Box")
+        self.low, self.high = action_space.low, action_space.high
+        self.system: System | None = getattr(self.env.unwrapped, "system", None)
+        self.shares = self._shares()
+
+    def _shares(self) -> dict[str, float]:
+        names = self.recipe.behaviours
+        unknown = set(names) - set(self._behaviours())
+        if unknown:
+            raise ValueError(
+                f"{self.recipe.env_id} has no behaviours {sorted(unknown)}, "
+                f"expected some of {sorted(self._behaviours())}"
+            )
+        if not names and self.system is not None:
+            return dict(self.system.play)
+        return dict.fromkeys(names or self._behaviours(), 1.0)
+
+    def _behaviours(self) -> Mapping[str, Behaviour]:
+        if self.system is not None:
+            return self.system.behaviours
+        size = int(np.prod(self.low.shape))
+        return {"smooth": smooth(size), "noisy": noisy(size)}
+
+    def spec(self) -> DatasetSpec:
+        """What the dataset will hold, found by looking at one reset."""
+        obs, info = self.env.reset(seed=0)
+        facts = {name: np.asarray(info[name]) for name in FACTS if name in info}
+        return DatasetSpec(
+            env_id=self.recipe.env_id,
+            fps=int(self.env.metadata.get("render_fps") or 1),
+            picture=obs.shape,
+            action_size=int(np.prod(self.low.shape)),
+            facts={name: Fact(dtype=v.dtype.name, shape=v.shape) for name, v in facts.items()},
+            robot_type=self.system.name if self.system else self.recipe.env_id,
+            recipe={**asdict(self.recipe), "behaviours": self.shares},
+        )
+
+    def record(self, number: int) -> Episode:
+        """Episode `number` of the recipe."""
+        choice, drive, start = np.random.SeedSequence((self.recipe.seed, number)).spawn(3)
+        names = sorted(self.shares)
+        shares = np.array([self.shares[name] for name in names])
+        name = names[np.random.default_rng(choice).choice(len(names), p=shares / shares.sum())]
+        seed = int(start.generate_state(1, np.uint32)[0])
+        return self._drive(name, np.random.default_rng(drive), seed)
+
+    def _drive(self, name: str, rng: np.random.Generator, seed: int) -> Episode:
+        pilot = self._behaviours()[name](rng)
+        state = next(pilot)
+        obs, info = self.env.reset(seed=seed, options=None if state is None else {"state": state})
+        frames, infos, actions, rewards = [obs], [info], [], []
+        terminated = truncated = False
+        while not (terminated or truncated):
+            unit = pilot.send(info)
+            action = self._scaled(unit)
+            obs, reward, terminated, truncated, info = self.env.step(action)
+            frames.append(obs)
+            infos.append(info)
+            actions.append(action.reshape(-1))
+            rewards.append(reward)
+        return Episode(
+            frames=np.stack(frames),
+            action=np.array(actions, np.float32),
+            reward=np.array(rewards, np.float32),
+            terminated=bool(terminated),
+            truncated=bool(truncated),
+            facts={key: np.stack([i[key] for i in infos]) for key in FACTS if key in infos[0]},
+            behaviour=name,
+            split=self.recipe.split,
+            seed=seed,
+            task=str(getattr(self.env.unwrapped, "task_description", self.recipe.env_id)),
+        )
+
+    def _scaled(self, unit: np.ndarray | None) -> np.ndarray:
+        assert unit is not None, "a behaviour yields a start once, then actions"
+        share = (np.clip(unit, -1, 1).reshape(self.low.shape) + 1) / 2
+        return (self.low + share * (self.high - self.low)).astype(np.float32)
+
+    def close(self) -> None:
+        self.env.close()
+
+
+def make_pixel_env(env_id: str, steps: int, kwargs: dict[str, Any]) -> gym.Env[Any, Any]:
+    """The environment with pictures for observations: its own, or else what it renders."""
+    module, _, plain_id = env_id.rpartition(":")
+    if module:
+        import_module(module)  # which registers the id
+    if "system" in gym.spec(plain_id).kwargs:
+        kwargs = {"horizon": steps, **kwargs}
+    env = gym.make(plain_id, disable_env_checker=True, **kwargs)
+    if not _is_picture(env.observation_space):
+        env.close()
+        env = gym.make(plain_id, disable_env_checker=True, **{"render_mode": "rgb_array", **kwargs})
+        env = AddRenderObservation(env, render_only=True)
+    return gym.wrappers.TimeLimit(env, steps)
+
+
+def _is_picture(space: spaces.Space[Any]) -> bool:
+    return isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3
+
+
+_worker: tuple[Source, DatasetWriter]
+
+
+def _begin_work(recipe: Recipe, folder: Path) -> None:
+    global _worker
+    source = Source(recipe)
+    _worker = source, DatasetWriter(folder, source.spec())
+
+
+def _work(number: int) -> Logged:
+    source, writer = _worker
+    episode = source.record(number)
+    writer.add(number, episode)
+    return Logged(number=number, frames=len(episode.frames), behaviour=episode.behaviour)

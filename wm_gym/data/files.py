@@ -1,0 +1,103 @@
+"""Files that are either whole or absent, whatever kills the process."""
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+try:
+    import fcntl
+except ImportError:  # Windows, where an open file cannot be deleted anyway
+    fcntl = None  # type: ignore[assignment]
+
+_TEMPORARY = ".tmp"
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """The file gets its name once it is whole and on the disk; a failure leaves nothing behind."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}{_TEMPORARY}")
+    file = _create_locked(temporary)
+    try:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+        if fcntl is None:
+            file.close()
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # what is still in the buffer, on a full disk
+            file.close()
+        temporary.unlink(missing_ok=True)
+        raise
+    file.close()
+    sync_folder(path.parent)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    with atomic_file(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def explain_full_disk(loss: str, remedy: Callable[[], str]) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(error.errno, f"the disk is full: {loss}; {remedy()}") from error
+
+
+def count_strays(folder: Path) -> int:
+    """Files whose writing was never finished, or is under way."""
+    return len(_temporaries(folder))
+
+
+def remove_strays(folder: Path) -> int:
+    """Deletes the temporary files that nobody is writing any more, and counts them."""
+    removed = 0
+    for path in _temporaries(folder):
+        with contextlib.suppress(OSError), path.open("rb") as file:  # OSError: locked by its writer
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+            removed += 1
+    return removed
+
+
+def sync_folder(folder: Path) -> None:
+    """A file's new name is safe once its folder is."""
+    if fcntl is None:
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _temporaries(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f".*{_TEMPORARY}"))
+
+
+def _create_locked(path: Path) -> BinaryIO:
+    """The lock ends with the process, even a killed one: so `remove_strays` knows what is stray."""
+    while True:
+        file = path.open("xb")
+        with contextlib.suppress(OSError):  # some network folders have no locks
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(file.fileno()).st_nlink > 0:  # else it was taken for a stray before the lock
+            return file
+        file.close()

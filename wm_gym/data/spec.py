@@ -1,0 +1,91 @@
+"""What every episode of one dataset has in common, and what was asked for when it was made."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from wm_gym.data.episode import Episode
+
+_FACT_DTYPES = (
+    *("bool", "int8", "int16", "int32", "int64"),
+    *("uint8", "uint16", "uint32", "uint64", "float32", "float64"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """The dtype and the shape, without the time axis, of one truth about each frame."""
+
+    dtype: str
+    shape: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+        if self.dtype not in _FACT_DTYPES:
+            raise ValueError(f"a fact has dtype {self.dtype!r}, expected one of {_FACT_DTYPES}")
+        if min(self.shape, default=1) < 1:
+            raise ValueError(f"a fact has shape {self.shape}, expected positive axes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec:
+    env_id: str
+    fps: int
+    picture: tuple[int, int, int]
+    """(h, w, c), with c either 1 (grey) or 3 (RGB)."""
+    action_size: int
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+    robot_type: str | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """What was asked for (behaviours, seed, counts, versions), as JSON holds it."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "picture", tuple(int(n) for n in self.picture))
+        object.__setattr__(self, "facts", dict(sorted(self.facts.items())))
+        try:  # as it will be read back, so that specs can be compared
+            recipe = json.loads(json.dumps(dict(self.recipe), allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"recipe holds what JSON cannot: {error}") from error
+        object.__setattr__(self, "recipe", recipe)
+        if len(self.picture) != 3 or min(self.picture) < 1 or self.picture[2] not in (1, 3):
+            raise ValueError(f"picture is {self.picture}, expected (h, w, c) with 1 or 3 channels")
+        if isinstance(self.fps, bool) or not isinstance(self.fps, int) or self.fps < 1:
+            raise ValueError(f"fps is {self.fps!r}, expected a positive int, as LeRobot has it")
+        if self.action_size < 1:
+            raise ValueError(f"action_size is {self.action_size}, expected at least 1")
+        for name in self.facts:
+            if not name.isidentifier():
+                raise ValueError(f"fact {name!r} names a column: expected letters, digits and _")
+
+    def check(self, episode: Episode) -> None:
+        """Raises ValueError where the episode is not of this dataset's kind."""
+        _expect("frames", episode.frames.shape[1:], self.picture)
+        _expect("action", episode.action.shape[1:], (self.action_size,))
+        _expect("facts", sorted(episode.facts), list(self.facts))
+        for name, fact in self.facts.items():
+            _expect(f"fact {name!r} (dtype)", episode.facts[name].dtype, np.dtype(fact.dtype))
+            _expect(f"fact {name!r} (shape)", episode.facts[name].shape[1:], fact.shape)
+
+    def differences(self, other: "DatasetSpec") -> list[str]:
+        """One line for each field that differs."""
+        pairs = [(f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self)]
+        return [f"{name}: {mine!r} against {its!r}" for name, mine, its in pairs if mine != its]
+
+    def to_json(self) -> dict[str, Any]:
+        return json.loads(json.dumps(asdict(self)))
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "DatasetSpec":
+        facts = {
+            name: Fact(dtype=fact["dtype"], shape=tuple(fact["shape"]))
+            for name, fact in content["facts"].items()
+        }
+        return cls(**{**content, "facts": facts, "picture": tuple(content["picture"])})
+
+
+def _expect(what: str, came: object, expected: object) -> None:
+    if came != expected:
+        raise ValueError(f"the episode has {what} {came}, but the dataset's spec has {expected}")

@@ -1,0 +1,90 @@
+"""Batches of windows: a few frames in a row of one episode, with all that happens between them."""
+
+from collections import deque
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int, UInt8
+
+from wm_gym.data.dataset import Dataset
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WindowBatch:
+    """Time first. `action[i]`, `reward[i]` and `terminated[i]` lead from frame i to frame i + 1."""
+
+    frames: UInt8[np.ndarray, "t b h w c"]
+    action: Float32[np.ndarray, "t0 b a"]
+    reward: Float32[np.ndarray, "t0 b"]
+    terminated: Bool[np.ndarray, "t0 b"]
+    facts: dict[str, np.ndarray]
+    """Per frame, (t, b, ...): labels, never inputs."""
+    first_row: Int[np.ndarray, "b"]
+    """Where in the dataset each window begins."""
+
+
+class Windows:
+    """Draws uniformly, with replacement, from all windows that lie within one episode."""
+
+    def __init__(self, dataset: Dataset, *, length: int, batch_size: int, seed: int) -> None:
+        if length < 2 or batch_size < 1 or seed < 0:
+            raise ValueError(
+                f"length={length}, batch_size={batch_size}, seed={seed}: expected a window of at "
+                "least 2 frames, at least 1 window in a batch, and a seed of 0 or more"
+            )
+        fitting = dataset.index[dataset.index["length"] >= length]
+        if not len(fitting):
+            raise ValueError(
+                f"no episode has {length} frames, the longest has {dataset.index['length'].max()}; "
+                "ask for shorter windows"
+            )
+        self.dataset = dataset
+        self.length = length
+        self.batch_size = batch_size
+        self.seed = seed
+        windows = fitting["length"] - length + 1
+        self._stop = np.cumsum(windows)  # windows in all episodes up to this one
+        self._shift = fitting["start"] - (self._stop - windows)  # from a window's number to its row
+
+    def __len__(self) -> int:
+        """Different windows there are."""
+        return int(self._stop[-1])
+
+    def batch(self, k: int) -> WindowBatch:
+        """The k-th batch: a function of the seed and k alone."""
+        rng = np.random.default_rng((self.seed, k))
+        window = rng.integers(len(self), size=self.batch_size)
+        first_row = window + self._shift[np.searchsorted(self._stop, window, side="right")]
+        rows = first_row + np.arange(self.length)[:, None]
+        data = self.dataset
+        frames = data.frames(rows.ravel()).reshape(*rows.shape, *data.spec.picture)
+        return WindowBatch(
+            frames=frames,
+            action=data.action[rows[:-1]],
+            reward=data.reward[rows[:-1]],
+            terminated=data.terminated[rows[:-1]],
+            facts={name: data.fact(name)[rows] for name in data.spec.facts},
+            first_row=first_row,
+        )
+
+
+def prefetch(
+    windows: Windows, *, start: int = 0, depth: int = 2
+) -> Generator[WindowBatch, None, None]:
+    """Batches start, start + 1, ... without end; the next `depth` are decoded in one other thread.
+
+    The thread ends with the generator. What fails in it is raised here, in its turn.
+    """
+    if depth < 1:
+        raise ValueError(f"depth is {depth}, expected at least 1 batch ahead")
+    pool = ThreadPoolExecutor(1, thread_name_prefix="windows")
+    try:
+        ahead = deque(pool.submit(windows.batch, k) for k in range(start, start + depth))
+        for k in count(start + depth):
+            ahead.append(pool.submit(windows.batch, k))
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
