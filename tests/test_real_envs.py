@@ -99,7 +99,7 @@ def test_equal_seeds_equal_episodes_other_seeds_others(env_id):
     env = gym.make(env_id)
 
     def episode(seed):
-        obs, info = env.reset(seed=seed)
+        obs, _ = env.reset(seed=seed)
         steps = [env.step(action) for action in actions_for(env_id, 5)]
         return np.stack([obs, *(step[0] for step in steps)]), [step[1] for step in steps]
 
@@ -285,7 +285,7 @@ def test_what_is_no_error_an_action_beyond_the_box_or_of_another_real_dtype():
 )
 def test_bad_settings_say_what_was_expected(kwargs, error, words):
     with pytest.raises(error, match=words):
-        gym.make("Real-PushT-v0", disable_env_checker=True, **kwargs).unwrapped
+        gym.make("Real-PushT-v0", disable_env_checker=True, **kwargs)
     with pytest.raises(error, match=words):
         gym.make_vec("Real-PushT-v0", num_envs=2, **kwargs)
 

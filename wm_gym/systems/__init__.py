@@ -14,4 +14,13 @@ from wm_gym.systems.registry import (
 for _system in (PUSH_T, DOT):
     register_system(_system)
 
-__all__ = ["Behaviour", "Pilot", "Simulator", "System", "register_system", "system_named"]
+__all__ = [
+    "DOT",
+    "PUSH_T",
+    "Behaviour",
+    "Pilot",
+    "Simulator",
+    "System",
+    "register_system",
+    "system_named",
+]

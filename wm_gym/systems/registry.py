@@ -95,7 +95,7 @@ class System:
     """Shares of the behaviours in the play that a world model learns from; they sum to 1."""
 
     def __post_init__(self) -> None:
-        if len(self.frame_shape) != 3 or min(self.frame_shape) < 1:
+        if min(self.frame_shape) < 1:
             raise ValueError(
                 f"frame_shape is {self.frame_shape}, expected (height, width, channels)"
             )

@@ -30,5 +30,5 @@ PUSH_T = System(
         "correct": correct,
         "expert": expert,
     },
-    play={"smooth": 0.15, "noisy": 0.1, "push": 0.4, "correct": 0.35},
+    play={"smooth": 0.1, "noisy": 0.1, "push": 0.45, "correct": 0.35},
 )

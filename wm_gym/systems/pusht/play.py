@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from wm_gym.systems.pusht.geometry import GOAL
-from wm_gym.systems.pusht.pushes import Run, aim, error, perform, random_push
+from wm_gym.systems.pusht.pushes import Run, aim, error, perform, random_push, way
 from wm_gym.systems.registry import Pilot
 
 
@@ -14,8 +14,9 @@ def push(rng: np.random.Generator) -> Pilot:
     noise = rng.choice([0.0, 0.1, 0.3])
     info = yield None
     while True:
-        run = perform(random_push(rng, rng.uniform(10, 150)), info, speed=rng.uniform(0.15, 1.0))
-        info = yield from _shaken(run, noise, rng)
+        drawn = [random_push(rng, rng.uniform(10, 150)) for _ in range(rng.choice([1, 8]))]
+        near = min(drawn, key=lambda push: way(push, info["state"]))  # half of them from close by
+        info = yield from _shaken(perform(near, info, speed=rng.uniform(0.1, 1.0)), noise, rng)
 
 
 def correct(rng: np.random.Generator) -> Pilot:

@@ -33,12 +33,14 @@ Run: TypeAlias = Generator[np.ndarray, Info, Info]
 """Yields actions, is sent `info`, returns the last."""
 
 _OUTLINE: list[Point] = [
-    (-60, 0), (60, 0), (60, 30), (15, 30), (15, 120), (-15, 120), (-15, 30), (-60, 30),
+    (-60.0, 0.0), (60.0, 0.0), (60.0, 30.0), (15.0, 30.0),
+    (15.0, 120.0), (-15.0, 120.0), (-15.0, 30.0), (-60.0, 30.0),
 ]  # fmt: skip
 _RECTANGLES = ((-60.0, 0.0, 60.0, 30.0), (-15.0, 30.0, 15.0, 120.0))
 _LENGTHS = [math.dist(a, b) for a, b in zip(_OUTLINE, [*_OUTLINE[1:], _OUTLINE[0]], strict=True)]
 _WAY_ROUND: list[Point] = [
-    (-84, -24), (84, -24), (84, 54), (39, 100), (39, 144), (-39, 144), (-39, 100), (-84, 54),
+    (-84.0, -24.0), (84.0, -24.0), (84.0, 54.0), (39.0, 100.0),
+    (39.0, 144.0), (-39.0, 144.0), (-39.0, 100.0), (-84.0, 54.0),
 ]  # fmt: skip
 
 
@@ -84,6 +86,11 @@ def aim(push: Push, pose: Float[np.ndarray, "3"]) -> float:
     return sum(a * b for a, b in zip(want, effect, strict=True)) / max(norm, 1e-9)
 
 
+def way(push: Push, state: Float[np.ndarray, "s=7"]) -> float:
+    """How far the tool is from the contact."""
+    return math.dist(_to_block((float(state[0]), float(state[1])), state[2:5]), push.contact)
+
+
 def error(pose: Float[np.ndarray, "3"]) -> tuple[float, float, float]:
     """What is left to the goal, in the block's frame: centre x, y and ARM · angle."""
     x, y, angle = map(float, pose)
@@ -97,7 +104,7 @@ def perform(push: Push, info: Info, *, speed: float, patience: int = 25) -> Run:
     """Go there and push; gives up on the way after `patience` steps. Returns the last `info`."""
     stand = _along(push.contact, push.normal, STAND_OFF)
     for _ in range(patience):
-        tool, pose = info["state"][:2].tolist(), info["state"][2:5]
+        tool, pose = _tool(info), info["state"][2:5]
         here = _to_block(tool, pose)
         if math.dist(here, stand) < 8:
             break
@@ -108,11 +115,16 @@ def perform(push: Push, info: Info, *, speed: float, patience: int = 25) -> Run:
     start = _to_board(_along(push.contact, push.normal, TOOL_RADIUS), info["state"][2:5])
     end = _along(start, _turned(push.direction, info["state"][4]), push.length)
     for _ in range(2 + math.ceil(push.length / (20 * speed))):
-        tool = info["state"][:2].tolist()
+        tool = _tool(info)
         if math.dist(tool, end) < 2:
             break
         info = yield _towards(tool, end, speed)
     return info
+
+
+def _tool(info: Info) -> Point:
+    x, y = info["state"][:2].tolist()
+    return x, y
 
 
 def _next_stop(here: Point, goal: Point) -> Point:

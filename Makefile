@@ -1,0 +1,46 @@
+# Two commands do everything on a machine with Python ≥ 3.11 and make: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test check lint format types imports bench data clean
+
+demo: $(INSTALLED)  ## log a little data, print its card, write a picture and a video of it
+	$(BIN)/python examples/first_look.py
+
+test: $(INSTALLED)  ## all tests
+	$(BIN)/python -m pytest -n auto
+
+check: lint types imports  ## everything CI checks besides the tests
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+imports: $(INSTALLED)
+	$(BIN)/lint-imports
+
+bench: $(INSTALLED)  ## speed, on this machine
+	$(BIN)/wm-gym bench
+
+data: $(INSTALLED)  ## the training set of the packaged world model and what it is tested on
+	$(BIN)/wm-gym collect push-t-play --out data/push-t-play
+	$(BIN)/wm-gym collect push-t-test --out data/push-t-test
+	$(BIN)/wm-gym collect push-t-random --out data/push-t-random
+	$(BIN)/wm-gym collect push-t-expert --out data/push-t-expert
+
+clean:
+	rm -rf $(VENV) build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@

@@ -1,0 +1,76 @@
+"""A first look: log a little play, print what it covers, and film play beside an expert.
+
+python examples/first_look.py             # half a minute; writes out/first_look
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import tyro
+from moviepy import ImageSequenceClip
+from tqdm import tqdm
+
+import wm_gym
+from wm_gym.data import Dataset
+from wm_gym.data.card import card_text, dataset_card, draw_card
+from wm_gym.data.collect import Recipe, collect_episodes
+
+SECONDS_AFTER_SUCCESS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstLook:
+    out: Path = Path("out/first_look")
+    """Where everything is written."""
+
+    episodes: int = 40
+    """Episodes of play to log."""
+
+    steps: int = 150
+    """Length of an episode; 150 steps are 30 s."""
+
+    seed: int = 0
+
+
+def main(config: FirstLook) -> None:
+    recipe = Recipe(episodes=config.episodes, steps=config.steps, seed=config.seed)
+    folder = config.out / f"play-{config.episodes}x{config.steps}-seed{config.seed}"
+    with tqdm(total=recipe.episodes, desc="logging play", unit="episode", disable=None) as bar:
+        for _ in collect_episodes(recipe, folder):
+            bar.update()
+    dataset = Dataset.open(folder)
+    print(card_text(dataset_card(dataset)))
+    picture, video = config.out / "card.png", config.out / "push_t.mp4"
+    draw_card(dataset, wm_gym.system_named("PushT").state_names).savefig(picture, dpi=80)
+    clips = [film(name, config) for name in ("push", "expert")]
+    length = max(len(clip) for clip in clips)
+    still = [np.pad(clip, ((0, length - len(clip)), *[(0, 0)] * 3), mode="edge") for clip in clips]
+    frames = list(np.concatenate(still, axis=2))
+    ImageSequenceClip(frames, fps=10).write_videofile(str(video), logger=None)
+    print(f"picture: {picture}\nvideo:   {video}  (left: play, right: expert; twice real speed)")
+
+
+def film(behaviour: str, config: FirstLook) -> np.ndarray:
+    """One episode, as people see it."""
+    env = gym.make("Real-PushT-v0", render_mode="rgb_array", horizon=config.steps)
+    pilot = env.unwrapped.system.behaviours[behaviour](np.random.default_rng(config.seed))
+    return np.stack(list(_pictures(env, pilot, config.seed)))
+
+
+def _pictures(env: gym.Env, pilot: Iterator, seed: int) -> Iterator[np.ndarray]:
+    next(pilot)
+    _, info = env.reset(seed=seed)
+    left = SECONDS_AFTER_SUCCESS * env.metadata["render_fps"]
+    yield env.render()
+    truncated = False
+    while not truncated and left:
+        *_, truncated, info = env.step(pilot.send(info))
+        left -= info["is_success"]
+        yield env.render()
+
+
+if __name__ == "__main__":
+    main(tyro.cli(FirstLook))

@@ -1,0 +1,47 @@
+"""`wm-gym card`: what a dataset covers."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from tqdm import tqdm
+
+from wm_gym.data import Dataset
+from wm_gym.data.card import card_text, dataset_card, draw_card
+from wm_gym.systems import system_named
+
+
+def card(folder: Path, /, verify: bool = False) -> None:
+    """Print what a dataset covers; write its picture and numbers into its folder.
+
+    Args:
+        folder: A dataset's folder.
+        verify: Hash all of it anew first, and say what is damaged.
+    """
+    dataset = Dataset.open(folder)
+    if verify:
+        with tqdm(desc="verifying", disable=None) as bar:
+
+            def show(checked: int, total: int) -> None:
+                bar.total, bar.n = total, checked
+                bar.refresh()
+
+            dataset.verify(show)
+    print(card_text(dataset_card(dataset)))
+    print(f"card: {write_card(dataset)}")
+
+
+def write_card(dataset: Dataset) -> Path:
+    """`card.png` and `card.json` beside the data."""
+    names = _state_names(dataset.spec.robot_type)
+    draw_card(dataset, names).savefig(dataset.folder / "card.png", dpi=80)
+    text = json.dumps(asdict(dataset_card(dataset)), indent=1)
+    (dataset.folder / "card.json").write_text(text)
+    return dataset.folder / "card.png"
+
+
+def _state_names(system: str | None) -> tuple[str, ...]:
+    try:
+        return system_named(system or "").state_names
+    except ValueError:  # data of an environment that is no registered system
+        return ()

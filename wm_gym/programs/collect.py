@@ -1,0 +1,68 @@
+"""`wm-gym collect`: log a dataset."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+from tqdm import tqdm
+
+from wm_gym.data import Dataset
+from wm_gym.data.card import card_text, dataset_card
+from wm_gym.data.collect import Recipe, collect_episodes
+from wm_gym.programs.card import write_card
+
+PRESETS = {
+    "push-t-play": (
+        "What the packaged world model learns from: 500 k frames of play.",
+        Recipe(episodes=3312, seed=0),
+    ),
+    "push-t-test": (
+        "Play that is never trained on.",
+        Recipe(episodes=200, seed=1_000_000, split="test"),
+    ),
+    "push-t-random": (
+        "Random actions alone, for fidelity tests.",
+        Recipe(episodes=100, seed=2_000_000, split="random", behaviours=("smooth", "noisy")),
+    ),
+    "push-t-expert": (
+        "A planner that solves the task: for imitation and fidelity tests.",
+        Recipe(episodes=200, seed=3_000_000, split="expert", behaviours=("expert",)),
+    ),
+    "any": ("Any environment: give --env-id.", Recipe(env_id="Real-Dot-v0")),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    out: Path
+    """The dataset's folder."""
+
+    recipe: Recipe
+    workers: int | None = None
+    """Processes; all cores by default. The data does not depend on it."""
+
+
+if TYPE_CHECKING:
+    JobOfPreset = Job
+else:
+    JobOfPreset = tyro.extras.subcommand_type_from_defaults(
+        {name: Job(out=tyro.MISSING, recipe=recipe) for name, (_, recipe) in PRESETS.items()},
+        {name: text for name, (text, _) in PRESETS.items()},
+    )
+
+
+def collect(job: JobOfPreset) -> None:
+    """Log a dataset on all cores; the same command goes on where a stopped one was."""
+    recipe, out = job.recipe, job.out
+    expected = recipe.episodes * (recipe.steps + 1)
+    bar = tqdm(total=expected, unit="frame", unit_scale=True, desc=f"logging {out}", disable=None)
+    with bar:
+        there = recipe.episodes
+        for logged in collect_episodes(recipe, out, workers=job.workers):
+            there -= 1
+            bar.update(logged.frames)
+        bar.set_description(f"packed {out}, {there} episodes were there already")
+    dataset = Dataset.open(out)
+    print(card_text(dataset_card(dataset)))
+    print(f"card: {write_card(dataset)}")

@@ -1,0 +1,45 @@
+"""`wm-gym import-human`: human Push-T demonstrations as a dataset."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from wm_gym.data import Dataset, DatasetWriter
+from wm_gym.data.card import card_text, dataset_card
+from wm_gym.data.human import conversion_error, convert, human_spec, read_demonstrations
+from wm_gym.programs.card import write_card
+
+
+def import_human(zarr: Path, /, out: Path) -> None:
+    """Import demonstrations in Diffusion Policy's zarr layout; prints what the conversion loses.
+
+    Args:
+        zarr: The zarr folder, or a zip of it.
+        out: The dataset's folder.
+    """
+    demonstrations = read_demonstrations(zarr)
+    states = np.concatenate([demonstration.state for demonstration in demonstrations])
+    source = f"{zarr.name}, states {hashlib.sha256(states.tobytes()).hexdigest()[:12]}"
+    writer = DatasetWriter(out, human_spec(source))
+    done = writer.finished()
+    episodes = tqdm(convert(demonstrations), total=len(demonstrations), disable=None)
+    for number, episode in enumerate(episodes):
+        if number not in done:
+            writer.add(number, episode)
+    writer.finalize()
+    dataset = Dataset.open(out)
+    print(card_text(dataset_card(dataset)))
+    _print_losses(dataset)
+    print(f"card: {write_card(dataset)}")
+
+
+def _print_losses(dataset: Dataset) -> None:
+    error = conversion_error([dataset.episode(i) for i in range(len(dataset))])
+    print("re-simulated against recorded   median      90 %      99 %")
+    rows = {"tool, px": error.tool, "block, px": error.block, "block, °": error.angle}
+    for name, values in rows.items():
+        middle, most, nearly_all = np.percentile(values, [50, 90, 99])
+        print(f"  {name:<20}{middle:>16.2f}{most:>10.2f}{nearly_all:>10.2f}")
+    print(f"  actions out of reach: {error.clipped.mean():.1%}")
