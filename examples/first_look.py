@@ -11,12 +11,13 @@ import gymnasium as gym
 import numpy as np
 import tyro
 from moviepy import ImageSequenceClip
+from PIL import Image
 from tqdm import tqdm
 
-import wm_gym
 from wm_gym.data import Dataset
 from wm_gym.data.card import card_text, dataset_card, draw_card
 from wm_gym.data.collect import Recipe, collect_episodes
+from wm_gym.systems import PUSH_T, Pilot
 
 SECONDS_AFTER_SUCCESS = 2
 
@@ -33,6 +34,10 @@ class FirstLook:
     """Length of an episode; 150 steps are 30 s."""
 
     seed: int = 0
+    """Of the episodes and of the film."""
+
+    gif: Path | None = None
+    """Write the film here too, small, for a README."""
 
 
 def main(config: FirstLook) -> None:
@@ -44,32 +49,37 @@ def main(config: FirstLook) -> None:
     dataset = Dataset.open(folder)
     print(card_text(dataset_card(dataset)))
     picture, video = config.out / "card.png", config.out / "push_t.mp4"
-    draw_card(dataset, wm_gym.system_named("PushT").state_names).savefig(picture, dpi=80)
+    draw_card(dataset, PUSH_T.state_names).savefig(picture, dpi=80)
     clips = [film(name, config) for name in ("push", "expert")]
     length = max(len(clip) for clip in clips)
     still = [np.pad(clip, ((0, length - len(clip)), *[(0, 0)] * 3), mode="edge") for clip in clips]
     frames = list(np.concatenate(still, axis=2))
     ImageSequenceClip(frames, fps=10).write_videofile(str(video), logger=None)
+    if config.gif is not None:
+        small, *rest = [Image.fromarray(frame[::2, ::2]) for frame in frames]
+        small.save(config.gif, save_all=True, append_images=rest, duration=100, loop=0)
     print(f"picture: {picture}\nvideo:   {video}  (left: play, right: expert; twice real speed)")
 
 
 def film(behaviour: str, config: FirstLook) -> np.ndarray:
     """One episode, as people see it."""
     env = gym.make("Real-PushT-v0", render_mode="rgb_array", horizon=config.steps)
-    pilot = env.unwrapped.system.behaviours[behaviour](np.random.default_rng(config.seed))
-    return np.stack(list(_pictures(env, pilot, config.seed)))
+    pilot = PUSH_T.behaviours[behaviour](np.random.default_rng(config.seed))
+    return np.stack(list(pictures(env, pilot, config.seed)))
 
 
-def _pictures(env: gym.Env, pilot: Iterator, seed: int) -> Iterator[np.ndarray]:
+def pictures(env: gym.Env[np.ndarray, np.ndarray], pilot: Pilot, seed: int) -> Iterator[np.ndarray]:
     next(pilot)
     _, info = env.reset(seed=seed)
     left = SECONDS_AFTER_SUCCESS * env.metadata["render_fps"]
-    yield env.render()
+    yield np.asarray(env.render())
     truncated = False
     while not truncated and left:
-        *_, truncated, info = env.step(pilot.send(info))
+        action = pilot.send(info)
+        assert action is not None, "a behaviour yields a start once, then actions"
+        *_, truncated, info = env.step(action)
         left -= info["is_success"]
-        yield env.render()
+        yield np.asarray(env.render())
 
 
 if __name__ == "__main__":

@@ -1,1 +1,8 @@
-""
+"""First-order policy gradients through differentiable environments.
+
+So far only what such an agent asks of an environment; the agent follows.
+"""
+
+from fog_agent.protocol import DifferentiableEnv, GradStep
+
+__all__ = ["DifferentiableEnv", "GradStep"]

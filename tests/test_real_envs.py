@@ -6,7 +6,7 @@ import gymnasium as gym
 import jaxtyping
 import numpy as np
 import pytest
-from gymnasium.utils.env_checker import check_env
+from gymnasium.utils.env_checker import check_env, data_equivalence
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
@@ -188,7 +188,7 @@ def test_the_vector_is_its_singles(env_id, mode):
 
 
 def assert_same(ours, theirs):
-    assert gym.utils.env_checker.data_equivalence(tuple(ours), tuple(theirs), exact=True)
+    assert data_equivalence(tuple(ours), tuple(theirs), exact=True)
 
 
 @pytest.mark.parametrize("env_id", OWN_IDS)

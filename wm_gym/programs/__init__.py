@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 
+import gymnasium as gym
 import tyro
 
 from wm_gym.programs.bench import bench
@@ -24,7 +25,7 @@ def main() -> None:
         tyro.extras.subcommand_cli_from_dict(
             PROGRAMS, prog="wm-gym", config=(tyro.conf.OmitArgPrefixes,)
         )
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ImportError, gym.error.Error) as error:
         sys.exit(f"wm-gym: {error}")
     except KeyboardInterrupt:
         sys.exit("wm-gym: stopped; the same command goes on where it was")

@@ -34,6 +34,9 @@ class Bench:
     rounds: int = 5
     """All are measured in turn, this many times; medians are printed, with the range."""
 
+    episodes: int = 24
+    """Episodes to log for the measurement of loading."""
+
     out: Path | None = None
     """A JSON file for the figures."""
 
@@ -125,7 +128,7 @@ def _bench_loading(config: Bench) -> dict[str, Any]:
     """What loading adds to the training step of a small U-Net, on all cores, in turns."""
     torch.set_num_threads(os.cpu_count() or 1)
     with tempfile.TemporaryDirectory() as folder:
-        dataset = _some_data(Path(folder) / "data")
+        dataset = _some_data(Path(folder) / "data", config.episodes)
         windows = Windows(dataset, length=5, batch_size=64, seed=0)
         alone = _per_second(lambda: len(windows.batch(0).first_row), config.seconds)
         train, size = _small_unet()
@@ -148,8 +151,8 @@ def _bench_loading(config: Bench) -> dict[str, Any]:
     return {**times, "windows_per_second": alone, "overhead": overhead}
 
 
-def _some_data(folder: Path) -> Dataset:
-    source = Source(Recipe(episodes=24))
+def _some_data(folder: Path, episodes: int) -> Dataset:
+    source = Source(Recipe(episodes=episodes))
     writer = DatasetWriter(folder, source.spec())
     for number in tqdm(range(source.recipe.episodes), desc="some data", disable=None):
         writer.add(number, source.record(number))

@@ -1,0 +1,102 @@
+"""A Gymnasium vector environment for Stable-Baselines3, which takes only its own kind."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from stable_baselines3.common.vec_env import VecEnv
+
+Indices = None | int | Iterable[int]
+
+
+class Sb3VecEnv(VecEnv):
+    """Any `VectorEnv` made with `autoreset_mode="SameStep"`, which is how Stable-Baselines3 resets.
+
+    Sb3VecEnv(gym.make_vec("Real-PushT-v0", num_envs=8, autoreset_mode="SameStep"))
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        mode = env.metadata.get("autoreset_mode")
+        if mode != AutoresetMode.SAME_STEP:
+            raise ValueError(
+                f"the environment resets in mode {mode}, expected {AutoresetMode.SAME_STEP}: "
+                'make it with autoreset_mode="SameStep"'
+            )
+        self.env = env
+        self.metadata = env.metadata
+        self._seeds: list[int | None] = [None] * env.num_envs
+        self._actions: np.ndarray | None = None
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+
+    def reset(self) -> Any:
+        known = any(seed is not None for seed in self._seeds)
+        seeds: Any = list(self._seeds) if known else None  # a list is allowed, though not annotated
+        obs, infos = self.env.reset(seed=seeds)
+        self._seeds = [None] * self.num_envs
+        self.reset_infos = [_of_one(infos, i) for i in range(self.num_envs)]
+        return obs
+
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Takes effect at the next reset, as in Stable-Baselines3."""
+        if seed is None:
+            seed = int(np.random.SeedSequence().generate_state(1)[0])
+        self._seeds = [seed + i for i in range(self.num_envs)]
+        return list(self._seeds)
+
+    def step_async(self, actions: np.ndarray) -> None:
+        self._actions = actions
+
+    def step_wait(self) -> tuple[Any, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        assert self._actions is not None, "step_wait without step_async"
+        obs, reward, terminated, truncated, infos = self.env.step(self._actions)
+        over = terminated | truncated
+        each = []
+        for i in range(self.num_envs):
+            ended = bool(over[i])
+            info = _of_one(infos["final_info"] if ended else infos, i)
+            info["TimeLimit.truncated"] = bool(truncated[i] and not terminated[i])
+            if ended:
+                info["terminal_observation"] = infos["final_obs"][i]
+            each.append(info)
+        return obs, np.asarray(reward, np.float32), over, each
+
+    def close(self) -> None:
+        self.env.close()
+
+    def get_images(self) -> Sequence[np.ndarray | None]:
+        pictures = self.env.render()
+        return [None] * self.num_envs if pictures is None else list(pictures)  # type: ignore[arg-type]
+
+    def get_attr(self, attr_name: str, indices: Indices = None) -> list[Any]:
+        """All share one attribute; what the vector environment lacks is an AttributeError."""
+        value = getattr(self.env, attr_name)
+        return [value for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: Indices = None) -> None:
+        if len(list(self._get_indices(indices))) != self.num_envs:
+            raise ValueError(f"{attr_name} is shared by all {self.num_envs} environments")
+        setattr(self.env, attr_name, value)
+
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: Indices = None, **method_kwargs: Any
+    ) -> list[Any]:
+        """Called once; a tuple with an entry for each environment is handed out to them."""
+        result = getattr(self.env, method_name)(*method_args, **method_kwargs)
+        each = result if isinstance(result, tuple) else (result,) * self.num_envs
+        return [each[i] for i in self._get_indices(indices)]
+
+    def env_is_wrapped(self, wrapper_class: type, indices: Indices = None) -> list[bool]:
+        return [False for _ in self._get_indices(indices)]
+
+
+def _of_one(infos: dict[str, Any], i: int) -> dict[str, Any]:
+    """Environment i's own entries, in a dictionary of its own."""
+    mine: dict[str, Any] = {}
+    for name, values in infos.items():
+        mask = infos.get(f"_{name}")
+        if mask is None or not mask[i] or name in ("final_obs", "final_info"):
+            continue
+        value = _of_one(values, i) if isinstance(values, dict) else values[i]
+        mine[name] = value.item() if isinstance(value, np.generic) else value
+    return mine

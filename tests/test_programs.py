@@ -1,0 +1,91 @@
+"""The command line and the examples, run as a user runs them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(*command, ok=True):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", *map(str, command)],
+        capture_output=True, text=True, timeout=300, cwd=ROOT, check=False,
+    )  # fmt: skip
+    assert (done.returncode == 0) is ok, done.stdout + done.stderr
+    return done
+
+
+def wm_gym(*arguments, ok=True):
+    return run("-m", "wm_gym.programs", *arguments, ok=ok)
+
+
+def test_collect_prints_a_card_and_goes_on(tmp_path):
+    arguments = (
+        "any",
+        "--env-id",
+        "Real-Dot-v0",
+        "--episodes",
+        4,
+        "--steps",
+        10,
+        "--out",
+        tmp_path,
+    )
+    first, again = (wm_gym("collect", *arguments) for _ in range(2))
+    assert "4 episodes, 44 frames" in first.stdout
+    assert first.stdout == again.stdout
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert card["episodes"] == 4
+    verified = wm_gym("card", tmp_path, "--verify")
+    assert verified.stdout == first.stdout
+
+
+def test_a_damaged_dataset_is_one_clear_line_and_a_failure(tmp_path):
+    wm_gym("collect", "any", "--episodes", 2, "--steps", 5, "--out", tmp_path)
+    data = next(tmp_path.glob("data/*/*.parquet"))
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    data.write_bytes(content)
+    failed = wm_gym("card", tmp_path, "--verify", ok=False)
+    assert "Traceback" not in failed.stderr
+    assert data.name in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("card", "/nowhere"), "is not a wm_gym dataset"),
+        (("collect", "any", "--episodes", "0", "--out", "/tmp/x"), "episodes is 0"),
+        (("collect", "any", "--env-id", "Nothing-v0", "--out", "/tmp/x"), "Nothing"),
+        (("import-human", "/nowhere.zip", "--out", "/tmp/x"), "not a readable zarr"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(arguments, words):
+    failed = wm_gym(*arguments, ok=False)
+    assert words in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_bench_measures_and_writes(tmp_path):
+    out = tmp_path / "bench.json"
+    done = wm_gym("bench", "--seconds", "0.05", "--rounds", "1", "--episodes", "2", "--out", out)
+    figures = json.loads(out.read_text())
+    assert figures["systems"]["Real-PushT-v0"]["steps_per_second"][0] > 10
+    assert "fresh windows" in done.stdout
+
+
+def test_first_look(tmp_path):
+    out = ("--out", tmp_path)
+    done = run("examples/first_look.py", "--episodes", 4, "--steps", 6, *out)
+    assert "4 episodes, 28 frames" in done.stdout
+    assert (tmp_path / "card.png").stat().st_size > 10_000
+    assert (tmp_path / "push_t.mp4").stat().st_size > 1_000
+
+
+def test_reward_map(tmp_path):
+    run("examples/reward_map.py", "--out", tmp_path / "reward.png")
+    assert (tmp_path / "reward.png").stat().st_size > 10_000
