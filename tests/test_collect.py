@@ -1,4 +1,4 @@
-"""Logging: deterministic for a seed, independent of the workers, and it goes on where it stopped."""
+"""Logging: deterministic for a seed, independent of the workers, resumable."""
 
 import gymnasium as gym
 import numpy as np

@@ -1,4 +1,4 @@
-"""Importing human demonstrations: on a small file of the same layout, and on the real one if there."""
+"""Importing human demonstrations: a small file of the same layout, and the real one if there."""
 
 import os
 from pathlib import Path
