@@ -1,6 +1,7 @@
 # Two commands do everything on a machine with Python ≥ 3.11 and make: `make demo` and `make test`.
 PYTHON ?= python3
 VENV ?= .venv
+PIP_ARGS ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
@@ -42,5 +43,6 @@ clean:
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@echo 'installing into $(VENV): PyTorch and some 90 packages, a few minutes'
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[dev]'
 	touch $@

@@ -88,7 +88,7 @@ def test_another_spec_or_recipe_is_refused_and_nothing_is_overwritten(tmp_path):
         DatasetWriter(tmp_path, replace(SPEC, recipe={"seed": 1}))
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
     writer.finalize()
-    with pytest.raises(ValueError, match="fps: 30 against 10"):
+    with pytest.raises(ValueError, match="fps: 30, found 10"):
         DatasetWriter(tmp_path, replace(SPEC, fps=30))
 
 

@@ -103,7 +103,7 @@ def test_import_is_repeatable_and_prints_what_is_lost(small, tmp_path, capsys):
 
 
 def test_what_is_no_such_file_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="not a readable zarr"):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
         read_demonstrations(tmp_path / "nothing.zarr.zip")
     (tmp_path / "text.zip").write_text("no zip")
     with pytest.raises(ValueError, match="not a readable zarr"):

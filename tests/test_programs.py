@@ -41,11 +41,35 @@ def test_collect_prints_a_card_and_goes_on(tmp_path):
     card = json.loads((tmp_path / "card.json").read_text())
     assert card["episodes"] == 4
     verified = wm_gym("card", tmp_path, "--verify")
-    assert verified.stdout == first.stdout
+    assert verified.stdout == "verified: all 4 episodes are intact\n" + first.stdout
+
+
+def test_help_lists_the_programs_and_is_light():
+    assert "import-human" in wm_gym("--help").stdout
+    assert "import-human" in wm_gym("colect", ok=False).stderr
+    code = "import sys, wm_gym.programs.collect; sys.exit('torch' in sys.modules)"
+    run("-c", code)
+
+
+def test_a_module_in_this_folder_can_be_logged(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import replace\n"
+        "from wm_gym.systems import DOT, register_system\n"
+        "dot = 'wm_gym.systems.dot:Dot'\n"
+        "register_system(replace(DOT, name='Mine', simulators={'Real-Mine-v0': dot}))\n"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", "from wm_gym.programs import main; main()"]
+    arguments = ["collect", "any", "--env-id", "mine:Real-Mine-v0", "--episodes", "2"]
+    arguments += ["--steps", "4", "--out", "data", "--env-kwargs", "terminate_on_success", "True"]
+    done = subprocess.run(
+        [*command, *arguments], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 episodes, 10 frames" in done.stdout
 
 
 def test_a_damaged_dataset_is_one_clear_line_and_a_failure(tmp_path):
-    wm_gym("collect", "any", "--episodes", 2, "--steps", 5, "--out", tmp_path)
+    wm_gym("collect", "push-t-test", "--episodes", 2, "--steps", 5, "--out", tmp_path)
     data = next(tmp_path.glob("data/*/*.parquet"))
     content = bytearray(data.read_bytes())
     content[len(content) // 2] ^= 0xFF
@@ -59,9 +83,9 @@ def test_a_damaged_dataset_is_one_clear_line_and_a_failure(tmp_path):
     ("arguments", "words"),
     [
         (("card", "/nowhere"), "is not a wm_gym dataset"),
-        (("collect", "any", "--episodes", "0", "--out", "/tmp/x"), "episodes is 0"),
+        (("collect", "push-t-test", "--episodes", "0", "--out", "/tmp/x"), "episodes is 0"),
         (("collect", "any", "--env-id", "Nothing-v0", "--out", "/tmp/x"), "Nothing"),
-        (("import-human", "/nowhere.zip", "--out", "/tmp/x"), "not a readable zarr"),
+        (("import-human", "/nowhere.zip", "--out", "/tmp/x"), "does not exist"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(arguments, words):

@@ -1,6 +1,8 @@
 """What a dataset covers, in numbers and in one picture."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -72,7 +74,7 @@ def card_text(card: Card) -> str:
         f"{card.bytes_per_frame:,.0f} bytes a frame",
     ]
     for name, frames in card.behaviours.items():
-        solved = f", {card.solved[name]:.0%} of episodes above 0.90" if card.solved else ""
+        solved = f", {card.solved[name]:.0%} of episodes reach coverage 0.90" if card.solved else ""
         lines.append(f"  {name:<10}{frames:>9,} frames ({frames / card.frames:.0%}){solved}")
     if card.contact_share is not None:
         lines.append(f"  contact in {card.contact_share:.0%} of transitions")
@@ -91,66 +93,81 @@ def card_text(card: Card) -> str:
 def draw_card(dataset: Dataset, state_names: tuple[str, ...] = ()) -> Figure:
     """Where the thing was, how it was turned, how much was covered, what was done, some frames."""
     rows = _rows(dataset)
-    inner = rows[~_last_of_episode(dataset, rows)]
+    facts = dataset.spec.facts
+    panels: list[Callable[[Axes, Dataset, np.ndarray], None]] = []
+    if "state" in facts and len(state_names) > 1:
+        panels += [partial(_draw_place, names=state_names), partial(_draw_turn, names=state_names)]
+    if "coverage" in facts:
+        panels.append(_draw_coverage)
+    panels.append(_draw_action)
     figure = Figure(figsize=(13, 7.5), layout="constrained")
-    grid = figure.subplot_mosaic([["pose", "angle", "coverage", "action"], ["frames"] * 4])
-    _draw_pose(grid["pose"], grid["angle"], dataset, rows, state_names)
-    _draw_coverage(grid["coverage"], dataset)
-    action = dataset.action[inner]
-    grid["action"].set_title("actions (log density)")
-    across = action[:, 1] if action.shape[1] > 1 else np.zeros(len(action))
-    grid["action"].hist2d(action[:, 0], across, bins=48, norm="log", cmap="magma")
-    grid["action"].set_aspect("equal")
-    grid["frames"].set_title("random frames, a row for each behaviour", loc="left")
-    grid["frames"].imshow(_mosaic(dataset))
-    grid["frames"].axis("off")
+    halves = figure.subfigures(2, 1)
+    assert isinstance(halves, np.ndarray)
+    above, below = halves
+    for draw, axes in zip(panels, above.subplots(1, len(panels), squeeze=False)[0], strict=True):
+        draw(axes, dataset, rows)
+    _draw_frames(below.subplots(), dataset)
     figure.suptitle(
         f"{dataset.spec.env_id}: {len(dataset):,} episodes, {dataset.num_frames:,} frames"
     )
     return figure
 
 
-def _draw_pose(
-    place: Axes, angle: Axes, dataset: Dataset, rows: np.ndarray, names: tuple[str, ...]
-) -> None:
-    if "state" not in dataset.spec.facts or len(names) < 2:
-        for axes in (place, angle):
-            axes.axis("off")
-        return
-    state = dataset.fact("state")[rows]
+def _draw_place(axes: Axes, dataset: Dataset, rows: np.ndarray, names: tuple[str, ...]) -> None:
     x = names.index("block_x") if "block_x" in names else 0
-    place.hist2d(state[:, x], state[:, x + 1], bins=48, norm="log", cmap="magma")
-    place.set_title(f"{names[x]}, {names[x + 1]} (log density)")
-    place.invert_yaxis()
-    place.set_aspect("equal")
-    turn = "angle" in names[min(x + 2, len(names) - 1)]
-    values = state[:, x + 2] if x + 2 < len(names) else state[:, x]
-    angle.set_title(names[min(x + 2, len(names) - 1)])
-    angle.hist(np.degrees(values) % 360 if turn else values, bins=72, color="slategrey")
+    state = dataset.fact("state")[rows]
+    axes.hist2d(state[:, x], state[:, x + 1], bins=64, norm="log", cmap="magma")
+    axes.set(title="where it was (log density)", xlabel=names[x], ylabel=names[x + 1])
+    axes.invert_yaxis()
+    axes.set_aspect("equal")
 
 
-def _draw_coverage(axes: Axes, dataset: Dataset) -> None:
-    axes.set_title("coverage, frames (log)")
-    if "coverage" not in dataset.spec.facts:
-        axes.axis("off")
-        return
+def _draw_turn(axes: Axes, dataset: Dataset, rows: np.ndarray, names: tuple[str, ...]) -> None:
+    at = names.index("block_angle") if "block_angle" in names else len(names) - 1
+    values, unit = dataset.fact("state")[rows, at], ""
+    if "angle" in names[at]:
+        values, unit = np.degrees(values) % 360, ", °"
+    axes.hist(values, bins=72, color="slategrey")
+    axes.set(title="how it was turned" if unit else names[at], xlabel=names[at] + unit)
+    axes.set_ylabel("frames")
+
+
+def _draw_coverage(axes: Axes, dataset: Dataset, rows: np.ndarray) -> None:
     for name in np.unique(dataset.index["behaviour"]):
         part = dataset.select(behaviour=str(name))
         coverage = part.fact("coverage")[_rows(part)]
         axes.hist(coverage, bins=40, range=(0, 1), histtype="step", log=True, label=str(name))
+    axes.set(title="how much was covered", xlabel="coverage", ylabel="frames")
     axes.legend(fontsize="small")
 
 
-def _mosaic(dataset: Dataset, columns: int = 12) -> np.ndarray:
+def _draw_action(axes: Axes, dataset: Dataset, rows: np.ndarray) -> None:
+    action = dataset.action[rows[~_last_of_episode(dataset, rows)]]
+    if action.shape[1] == 1:
+        axes.hist(action[:, 0], bins=48, color="slategrey")
+        axes.set(title="what was done", xlabel="action", ylabel="transitions")
+        return
+    axes.hist2d(action[:, 0], action[:, 1], bins=48, norm="log", cmap="magma")
+    axes.set(title="what was done (log density)", xlabel="action[0]", ylabel="action[1]")
+
+
+def _draw_frames(axes: Axes, dataset: Dataset) -> None:
+    names = [str(name) for name in np.unique(dataset.index["behaviour"])]
+    mosaic = _mosaic(dataset, names)
+    axes.imshow(mosaic)
+    axes.set_title("random frames of each behaviour", loc="left")
+    axes.set_xticks([])
+    height = len(mosaic) / len(names)
+    axes.set_yticks([height * (row + 0.5) for row in range(len(names))], names)
+
+
+def _mosaic(dataset: Dataset, names: list[str], columns: int = 12) -> np.ndarray:
     rng, strips = np.random.default_rng(0), []
-    for name in np.unique(dataset.index["behaviour"]):
-        rows = _rows(dataset.select(behaviour=str(name)))
-        frames = np.pad(
-            dataset.frames(rng.choice(rows, columns)),
-            ((0, 0), (1, 1), (1, 1), (0, 0)),
-            constant_values=0,
-        )
-        strips.append(np.concatenate(list(frames), axis=1))
+    for name in names:
+        rows = _rows(dataset.select(behaviour=name))
+        frames = dataset.frames(rng.choice(rows, columns))
+        framed = np.pad(frames, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        strips.append(np.concatenate(list(framed), axis=1))
     return np.concatenate(strips)
 
 

@@ -6,8 +6,12 @@ workers, and a run that was stopped goes on where it was.
 
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -39,7 +43,8 @@ class Recipe:
     """How many to log."""
 
     behaviours: tuple[str, ...] = ()
-    """Equal shares of these; none: the system's play, or smooth and noisy random actions."""
+    """Equal shares of these, dealt out evenly; none: the system's play, or smooth and noisy. Push-T
+    has smooth, noisy, push, correct and expert."""
 
     split: str = "play"
     """What the episodes are for."""
@@ -50,7 +55,7 @@ class Recipe:
     seed: int = 0
     """Another seed, other episodes."""
 
-    env_kwargs: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    env_kwargs: Mapping[str, bool | int | float | str] = field(default_factory=dict)
     """Passed to `gymnasium.make`."""
 
     def __post_init__(self) -> None:
@@ -75,8 +80,11 @@ def collect_episodes(
 ) -> Iterator[Logged]:
     """Log what is still missing in the folder, then pack it; yields as episodes are finished.
 
-    Stopping the iteration loses nothing but the episodes at work.
+    Stopping the iteration loses nothing but the episodes at work. It starts processes, so a script
+    that calls it needs `if __name__ == "__main__":`.
     """
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers is {workers}, expected at least 1")
     source = Source(recipe)
     writer = DatasetWriter(folder, source.spec())
     source.close()
@@ -94,15 +102,36 @@ def _spread(recipe: Recipe, folder: Path, missing: list[int], workers: int) -> I
         todo, running = iter(missing), set[Future[Logged]]()
         try:
             while True:
-                while len(running) < 2 * workers and (number := next(todo, None)) is not None:
-                    running.add(pool.submit(_work, number))
+                with (
+                    _interrupts_ignored()
+                ):  # by the workers, which inherit it; the parent stops them
+                    while len(running) < 2 * workers and (number := next(todo, None)) is not None:
+                        running.add(pool.submit(_work, number))
                 if not running:
                     return
                 finished, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in finished:
                     yield future.result()
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                "a worker process died; does the script that logs have `if __name__ == "
+                '"__main__":`? What was finished is safe'
+            ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Only the main thread may say so; elsewhere nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Source:
@@ -152,12 +181,16 @@ class Source:
 
     def record(self, number: int) -> Episode:
         """Episode `number` of the recipe."""
-        choice, drive, start = np.random.SeedSequence((self.recipe.seed, number)).spawn(3)
-        names = sorted(self.shares)
-        shares = np.array([self.shares[name] for name in names])
-        name = names[np.random.default_rng(choice).choice(len(names), p=shares / shares.sum())]
+        drive, start = np.random.SeedSequence((self.recipe.seed, number)).spawn(2)
         seed = int(start.generate_state(1, np.uint32)[0])
-        return self._drive(name, np.random.default_rng(drive), seed)
+        return self._drive(self._dealt(number), np.random.default_rng(drive), seed)
+
+    def _dealt(self, number: int) -> str:
+        """Multiples of the golden ratio fill [0, 1) evenly: few episodes have their shares too."""
+        names = list(self.shares)
+        edges = np.cumsum([self.shares[name] for name in names])
+        place = (0.5 + number * (5**0.5 - 1) / 2) % 1 * edges[-1]
+        return names[min(int(np.searchsorted(edges, place, side="right")), len(names) - 1)]
 
     def _drive(self, name: str, rng: np.random.Generator, seed: int) -> Episode:
         pilot = self._behaviours()[name](rng)

@@ -67,11 +67,11 @@ class Dataset:
         if not whole:
             raise ValueError(
                 f"{folder} is not finished and holds no complete episode "
-                f"({half_written} half-written); add some with DatasetWriter"
+                f"({half_written} half-written); run again what was writing it"
             )
         warnings.warn(
             f"{folder} is not finished: {len(whole)} episodes are complete and were read, "
-            f"{half_written} half-written left out; DatasetWriter.finalize() finishes it",
+            f"{half_written} half-written left out; running again what wrote it finishes it",
             stacklevel=3,
         )
         parts, entries = [], []

@@ -40,6 +40,8 @@ class Demonstration:
 
 def read_demonstrations(path: Path) -> list[Demonstration]:
     """All episodes of a zarr folder, or of a zip of one."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; give a zarr folder or a zip of one")
     try:
         group = _open(path)
         state = np.asarray(group["data/state"], np.float64)

@@ -116,7 +116,7 @@ class Meta:
         except FileNotFoundError:
             raise FileNotFoundError(
                 f"{path} does not exist, so {folder} is not a wm_gym dataset; "
-                "give the folder that DatasetWriter wrote to"
+                "give the folder that a dataset was written to"
             ) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(

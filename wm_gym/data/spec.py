@@ -70,9 +70,12 @@ class DatasetSpec:
             _expect(f"fact {name!r} (shape)", episode.facts[name].shape[1:], fact.shape)
 
     def differences(self, other: "DatasetSpec") -> list[str]:
-        """One line for each field that differs."""
-        pairs = [(f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self)]
-        return [f"{name}: {mine!r} against {its!r}" for name, mine, its in pairs if mine != its]
+        """One line for each field, or entry of the recipe, that differs."""
+        names = [f.name for f in fields(self) if f.name != "recipe"]
+        pairs = [(name, getattr(self, name), getattr(other, name)) for name in names]
+        keys = [*self.recipe, *(key for key in other.recipe if key not in self.recipe)]
+        pairs += [(f"recipe's {k}", self.recipe.get(k), other.recipe.get(k)) for k in keys]
+        return [f"{name}: {mine!r}, found {its!r}" for name, mine, its in pairs if mine != its]
 
     def to_json(self) -> dict[str, Any]:
         return json.loads(json.dumps(asdict(self)))

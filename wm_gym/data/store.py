@@ -45,7 +45,7 @@ class DatasetWriter:
             raise ValueError(
                 f"{self.folder} already holds a dataset with another spec or recipe, and nothing "
                 "was overwritten; choose another folder, or go on with the same. "
-                f"Asked against found: {'; '.join(differences)}"
+                f"Asked for {'; '.join(differences)}"
             )
 
     def add(self, number: int, episode: Episode) -> None:
@@ -114,12 +114,13 @@ class DatasetWriter:
 
 
 def _refuse_foreign_data(folder: Path) -> None:
-    for name in (lerobot.INFO_PATH, "data", LOOSE_FOLDER):
-        if (folder / name).exists():
-            raise ValueError(
-                f"{folder} has {name} but no {META_PATH}, so what it holds is not ours, "
-                "and nothing was overwritten; choose an empty folder"
-            )
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file, expected a folder to write to")
+    if folder.exists() and any(folder.iterdir()):
+        raise ValueError(
+            f"{folder} is not empty and has no {META_PATH}, so what it holds is not ours, "
+            "and nothing was overwritten; choose an empty folder"
+        )
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
-from wm_gym.systems import System
+from wm_gym.systems import Simulator, System
 
 
 @runtime_checkable
@@ -52,6 +52,7 @@ class SimulatedWorld:
         self.num_envs = num_envs
         self._simulators = [system.make_simulator(simulator) for _ in range(num_envs)]
         self._state = np.zeros((num_envs, len(system.state_names)))
+        self._checked = False
 
     def start(
         self,
@@ -65,7 +66,25 @@ class SimulatedWorld:
                 self._simulators[i].start(rngs[i])
             else:
                 self._simulators[i].place(state[i])
+            self._check(self._simulators[i])
             self._state[i] = self._simulators[i].state()
+
+    def _check(self, simulator: Simulator) -> None:
+        """Once, that a simulator is what its record says: NumPy would broadcast a mistake away."""
+        if self._checked:
+            return
+        frame, state = simulator.frame(), simulator.state()
+        if frame.shape != self.system.frame_shape or frame.dtype != np.uint8:
+            raise ValueError(
+                f"{type(simulator).__name__}.frame() is {frame.dtype} {frame.shape}, "
+                f"expected uint8 {self.system.frame_shape}"
+            )
+        if state.shape != self._state.shape[1:]:
+            raise ValueError(
+                f"{type(simulator).__name__}.state() has shape {state.shape}, "
+                f"expected one number for each of {self.system.state_names}"
+            )
+        self._checked = True
 
     def _given_state(self, options: Mapping[str, Any]) -> Float[np.ndarray, "b s"] | None:
         """`options={"state": ...}`: one state for all, or one each."""

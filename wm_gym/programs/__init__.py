@@ -1,31 +1,52 @@
 """The command line, `wm-gym`: the only place in the package that prints."""
 
+import os
 import sys
-from collections.abc import Callable
+import warnings
+from importlib import import_module
 
 import gymnasium as gym
 import tyro
 
-from wm_gym.programs.bench import bench
-from wm_gym.programs.card import card
-from wm_gym.programs.collect import collect
-from wm_gym.programs.import_human import import_human
-
-PROGRAMS: dict[str, Callable[..., None]] = {
-    "collect": collect,
-    "import-human": import_human,
-    "card": card,
-    "bench": bench,
+PROGRAMS = {
+    "collect": "log a dataset",
+    "import-human": "human Push-T demonstrations as a dataset",
+    "card": "what a dataset covers, as text and picture",
+    "train": "train a diffusion model of the next frame",
+    "bench": "speed, on this machine",
 }
+"""Each is a function of its name in a module of its name, imported when it is asked for."""
+
+_EXPECTED = (ValueError, TypeError, RuntimeError, OSError, ImportError, gym.error.Error)
 
 
 def main() -> None:
     """One clear line and a non-zero exit where something is wrong with what was asked."""
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        print(_usage())
+        return
+    if name not in PROGRAMS:
+        sys.exit(f"wm-gym: there is no {name!r}\n\n{_usage()}")
+    sys.path.insert(0, "")  # so that `module:Id-v0` finds a module in this folder
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
-        tyro.extras.subcommand_cli_from_dict(
-            PROGRAMS, prog="wm-gym", config=(tyro.conf.OmitArgPrefixes,)
-        )
-    except (ValueError, TypeError, OSError, ImportError, gym.error.Error) as error:
+        module = name.replace("-", "_")
+        program = getattr(import_module(f"wm_gym.programs.{module}"), module)
+        flat = (tyro.conf.OmitArgPrefixes,)
+        tyro.cli(program, prog=f"wm-gym {name}", args=arguments, config=flat)
+    except BrokenPipeError:  # whoever read what is printed has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except _EXPECTED as error:
         sys.exit(f"wm-gym: {error}")
     except KeyboardInterrupt:
         sys.exit("wm-gym: stopped; the same command goes on where it was")
+
+
+def _usage() -> str:
+    rows = [f"  wm-gym {name:<14}{text}" for name, text in PROGRAMS.items()]
+    return "\n".join(["usage: wm-gym PROGRAM ...; each has its own --help", "", *rows])
+
+
+def _show_warning(message: Warning | str, *_: object) -> None:
+    print(f"wm-gym: {message}", file=sys.stderr)

@@ -174,7 +174,7 @@ def _timed(train: Callable[[WindowBatch], None], source: Iterator[WindowBatch]) 
 def _small_unet() -> tuple[Callable[[WindowBatch], None], int]:
     """A next-frame regressor of a world model's size, on 16 × 16 space-to-depth pixels."""
     torch.manual_seed(0)
-    net: Any = UNet2DModel(  # type: ignore[no-untyped-call]
+    net = UNet2DModel(
         sample_size=16,
         in_channels=4 * 108,
         out_channels=108,

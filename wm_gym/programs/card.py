@@ -27,6 +27,7 @@ def card(folder: Path, /, verify: bool = False) -> None:
                 bar.refresh()
 
             dataset.verify(show)
+        print(f"verified: all {len(dataset)} episodes are intact")
     print(card_text(dataset_card(dataset)))
     print(f"card: {write_card(dataset)}")
 

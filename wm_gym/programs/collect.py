@@ -29,7 +29,7 @@ PRESETS = {
         "A planner that solves the task: for imitation and fidelity tests.",
         Recipe(episodes=200, seed=3_000_000, split="expert", behaviours=("expert",)),
     ),
-    "any": ("Any environment: give --env-id.", Recipe(env_id="Real-Dot-v0")),
+    "any": ("Any Gymnasium id.", Recipe(env_id=tyro.MISSING)),
 }
 
 

@@ -1,4 +1,4 @@
-"""Dot, the smallest complete system: a disc that drifts and grows, to be moved onto a ring.
+"""Dot, the smallest complete system: a disc that is moved and grown onto a ring.
 
 It is here to be read before writing a system of one's own, and to hold the rest of the package to
 what Push-T does not exercise: another picture, another action, a context of 96 frames.

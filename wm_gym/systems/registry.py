@@ -104,6 +104,8 @@ class System:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         if not self.simulators or not self.tasks:
             raise ValueError(f"system {self.name!r} needs at least one simulator and one task")
+        if self.play and abs(sum(self.play.values()) - 1) > 1e-6:
+            raise ValueError(f"the shares of play are {dict(self.play)}, expected a sum of 1")
         if not set(self.play) <= set(self.behaviours):
             raise ValueError(
                 f"play has {set(self.play) - set(self.behaviours)}, unknown behaviours"

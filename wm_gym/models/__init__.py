@@ -1,0 +1,1 @@
+"""Networks, and the maths they are trained and sampled with."""

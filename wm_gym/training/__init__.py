@@ -1,0 +1,1 @@
+"""Training loops: generators that yield records; whoever calls them logs, saves and stops."""
