@@ -25,24 +25,21 @@ class Sb3VecEnv(VecEnv):
             )
         self.env = env
         self.metadata = env.metadata
-        self._seeds: list[int | None] = [None] * env.num_envs
         self._actions: np.ndarray | None = None
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 
     def reset(self) -> Any:
+        if any(options != self._options[0] for options in self._options):
+            raise ValueError(
+                f"all environments are reset with the same options, got {self._options}"
+            )
         known = any(seed is not None for seed in self._seeds)
         seeds: Any = list(self._seeds) if known else None  # a list is allowed, though not annotated
-        obs, infos = self.env.reset(seed=seeds)
-        self._seeds = [None] * self.num_envs
+        obs, infos = self.env.reset(seed=seeds, options=self._options[0] or None)
+        self._reset_seeds()
+        self._reset_options()
         self.reset_infos = [_of_one(infos, i) for i in range(self.num_envs)]
         return obs
-
-    def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """Takes effect at the next reset, as in Stable-Baselines3."""
-        if seed is None:
-            seed = int(np.random.SeedSequence().generate_state(1)[0])
-        self._seeds = [seed + i for i in range(self.num_envs)]
-        return list(self._seeds)
 
     def step_async(self, actions: np.ndarray) -> None:
         self._actions = actions
@@ -69,9 +66,12 @@ class Sb3VecEnv(VecEnv):
         return [None] * self.num_envs if pictures is None else list(pictures)  # type: ignore[arg-type]
 
     def get_attr(self, attr_name: str, indices: Indices = None) -> list[Any]:
-        """All share one attribute; what the vector environment lacks is an AttributeError."""
-        value = getattr(self.env, attr_name)
-        return [value for _ in self._get_indices(indices)]
+        """Each one's own where the vector environment knows it, else what all share."""
+        if hasattr(self.env, "get_attr"):
+            each = self.env.get_attr(attr_name)
+        else:
+            each = (getattr(self.env, attr_name),) * self.num_envs
+        return [each[i] for i in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Indices = None) -> None:
         if len(list(self._get_indices(indices))) != self.num_envs:

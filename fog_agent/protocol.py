@@ -11,24 +11,42 @@ from torch import Tensor
 class GradStep(Protocol):
     """One step of n environments, as tensors."""
 
-    obs: Float[Tensor, "b *obs"]
-    """Differentiable; of the new episode, and without gradient, where one was begun."""
-    reward: Float[Tensor, "b"]
-    """Differentiable."""
-    terminated: Bool[Tensor, "b"]
-    truncated: Bool[Tensor, "b"]
-    final_obs: Float[Tensor, "b *obs"]
-    """The differentiable successor before any reset: bootstrap from it."""
-    valid: Bool[Tensor, "b"]
-    """False where the step was ignored because an episode began: not trained on, not counted."""
-    info: dict[str, Any]
+    @property
+    def obs(self) -> Float[Tensor, "b *obs"]:
+        """Differentiable; of the new episode, and without gradient, where one was begun."""
+
+    @property
+    def reward(self) -> Float[Tensor, "b"]:
+        """Differentiable."""
+
+    @property
+    def terminated(self) -> Bool[Tensor, "b"]: ...
+
+    @property
+    def truncated(self) -> Bool[Tensor, "b"]: ...
+
+    @property
+    def final_obs(self) -> Float[Tensor, "b *obs"]:
+        """The differentiable successor before any reset: bootstrap from it."""
+
+    @property
+    def valid(self) -> Bool[Tensor, "b"]:
+        """False where the step was ignored, as an episode began: not trained on, not counted."""
+
+    @property
+    def info(self) -> dict[str, Any]: ...
 
 
 @runtime_checkable
 class DifferentiableEnv(Protocol):
-    num_envs: int
-    single_observation_space: Box
-    single_action_space: Box
+    @property
+    def num_envs(self) -> int: ...
+
+    @property
+    def single_observation_space(self) -> Box: ...
+
+    @property
+    def single_action_space(self) -> Box: ...
 
     def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]: ...
 

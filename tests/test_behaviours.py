@@ -29,7 +29,12 @@ def test_the_expert_solves_the_task_from_random_starts():
 
 @pytest.mark.parametrize(
     ("name", "touches", "solves"),
-    [("smooth", 0.0, False), ("noisy", 0.0, False), ("push", 0.15, False), ("correct", 0.1, True)],
+    [
+        ("smooth", 0.005, False),
+        ("noisy", 0.005, False),
+        ("push", 0.15, False),
+        ("correct", 0.1, True),
+    ],
 )
 def test_play_covers_what_it_is_there_for(name, touches, solves):
     runs = [drive(PUSH_T, name, seed) for seed in range(8)]

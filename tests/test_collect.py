@@ -3,9 +3,9 @@
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium import spaces
 
 from wm_gym.data import Dataset
+from wm_gym.data.card import dataset_card
 from wm_gym.data.collect import Recipe, Source, collect_episodes
 from wm_gym.systems import DOT
 
@@ -79,46 +79,52 @@ def test_push_t_costs_less_than_4_kb_a_frame(tmp_path):
     assert set(dataset.index["behaviour"]) <= {"smooth", "noisy", "push", "correct"}
 
 
-class Stranger(gym.Env):
-    """Nobody's registered system: vector observations, its own box, pictures only when rendered."""
-
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 12}  # noqa: RUF012
-    observation_space = spaces.Box(-1, 1, (2,), np.float32)
-    action_space = spaces.Box(np.array([0.0, -2.0]), np.array([1.0, 2.0]), dtype=np.float64)
-
-    def __init__(self, render_mode=None, colour=0):
-        self.render_mode, self.colour = render_mode, colour
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.at = self.np_random.uniform(-1, 1, 2).astype(np.float32)
-        return self.at, {}
-
-    def step(self, action):
-        assert self.action_space.contains(np.asarray(action, np.float64))
-        self.at = np.clip(self.at + 0.1 * action, -1, 1).astype(np.float32)
-        return self.at, float(self.at.sum()), bool(self.at[0] >= 1), False, {}
-
-    def render(self):
-        frame = np.full((16, 20, 3), self.colour, np.uint8)
-        frame[int(7 + 7 * self.at[0]), int(9 + 9 * self.at[1])] = 255
-        return frame
-
-
 def test_any_gymnasium_id_can_be_logged(tmp_path):
-    gym.register("Stranger-v0", entry_point=Stranger)
-    recipe = Recipe(env_id="Stranger-v0", steps=60, env_kwargs={"colour": 7})
-    source = Source(recipe)
-    spec = source.spec()
+    recipe = Recipe(env_id="strangers:Stranger-v0", episodes=8, steps=60, env_kwargs={"colour": 7})
+    assert len(logged(tmp_path, recipe, workers=2)) == 8
+    dataset = Dataset.open(tmp_path)
+    spec = dataset.spec
     assert (spec.picture, spec.action_size, spec.fps, spec.facts) == ((16, 20, 3), 2, 12, {})
-    episodes = [source.record(number) for number in range(8)]
+    episodes = [dataset.episode(number) for number in range(8)]
     assert all(episode.frames[0, 0, 0, 0] in (7, 255) for episode in episodes)
     assert any(episode.terminated for episode in episodes)
     assert max(len(episode.action) for episode in episodes) <= 60
     action = np.concatenate([episode.action for episode in episodes])
-    assert action[:, 0].min() >= 0
-    assert action[:, 0].max() <= 1
-    assert action[:, 1].min() < -1.5
+    assert action.min(0) == pytest.approx([0, -0.1], abs=0.02)
+    assert action.max(0) == pytest.approx([0.1, 2], abs=0.1)
+
+
+def test_an_id_that_workers_cannot_import_is_explained(tmp_path):
+    gym.register("Local-v0", entry_point="strangers:Stranger")
+    with pytest.raises(RuntimeError, match="module:Id-v0"):
+        logged(tmp_path, Recipe(env_id="Local-v0", episodes=2), workers=1)
+
+
+def test_a_few_episodes_have_their_shares(tmp_path):
+    source = Source(Recipe(episodes=20))
+    dealt = [source._dealt(number) for number in range(20)]
+    counts = {name: dealt.count(name) for name in source.shares}
+    assert counts == pytest.approx({k: 20 * v for k, v in source.shares.items()}, abs=1.01)
+
+
+def test_the_card_counts_right(tmp_path):
+    """Against figures counted by hand from the episodes themselves."""
+    logged(tmp_path, Recipe(episodes=8, steps=40), workers=2)
+    dataset = Dataset.open(tmp_path)
+    episodes = [dataset.episode(i) for i in range(8)]
+    card = dataset_card(dataset)
+    contact = np.concatenate([episode.facts["contact"][1:] for episode in episodes])
+    assert card.contact_share == pytest.approx(contact.mean())
+    coverage = np.concatenate([episode.facts["coverage"] for episode in episodes])
+    assert card.coverage_shares["0.00–0.10"] == pytest.approx((coverage < 0.1).mean())
+    assert sum(card.coverage_shares.values()) == pytest.approx(1)
+    action = np.concatenate([episode.action for episode in episodes])
+    assert card.saturated_share == pytest.approx((np.abs(action) == 1).any(1).mean())
+    assert card.action_std == pytest.approx(action.std(0), abs=1e-3)
+    for name, share in card.solved.items():
+        best = [e.facts["coverage"].max() for e in episodes if e.behaviour == name]
+        assert share == np.mean(np.array(best) > 0.9)
+    assert card.frames == sum(card.behaviours.values()) == 8 * 41
 
 
 @pytest.mark.parametrize(

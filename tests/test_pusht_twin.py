@@ -1,5 +1,8 @@
 """Real-PushT-v0 is the twin of gym-pusht 0.1.8: starts, physics, coverage and pictures."""
 
+import copy
+import pickle
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -157,3 +160,81 @@ def test_coverage_of_many_poses_is_that_of_each():
     np.testing.assert_array_equal(geometry.coverage(poses), each)
     assert geometry.coverage(geometry.GOAL) == pytest.approx(1.0)
     assert geometry.coverage(np.array([500.0, 500, 0])) == 0
+
+
+SIMULATORS = ["Real-PushT-v0", "Real-GymPushT-v0"]
+
+
+def in_motion(env_id, steps=15, seed=1):
+    """An environment in mid-episode, the tool fast and far from the block."""
+    env = gym.make(env_id).unwrapped
+    env.reset(seed=seed, options={"state": [60.0, 60, 380, 380, 1, 0, 0]})
+    rng = np.random.default_rng(seed)
+    for _ in range(steps):
+        env.step(np.array([1, -0.2]) * rng.choice([-1, 1]) + rng.normal(0, 0.1, 2))
+    return env
+
+
+@pytest.mark.parametrize("env_id", SIMULATORS)
+def test_out_of_contact_a_branch_is_the_uninterrupted_run(env_id):
+    env = in_motion(env_id)
+    state = env.get_state()
+    assert np.abs(env.get_wrapper_attr("_info")()["state"][5:]).max() > 10
+    actions = np.random.default_rng(2).uniform(-0.5, 0.5, (5, 2))
+    straight = [env.step(action) for action in actions]
+    next_start, _ = env.reset()
+    other = gym.make(env_id).unwrapped
+    other.set_state(state)
+    for action, (obs, reward, _, _, info) in zip(actions, straight, strict=True):
+        branched, other_reward, _, _, other_info = other.step(action)
+        np.testing.assert_allclose(other_info["state"], info["state"], atol=1e-9)
+        np.testing.assert_array_equal(branched, obs)
+        assert other_reward == pytest.approx(reward, abs=1e-12)
+    np.testing.assert_array_equal(other.reset()[0], next_start)
+
+
+@pytest.mark.parametrize("env_id", SIMULATORS)
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
+def test_a_copied_environment_has_the_future_of_a_snapshot(env_id, how):
+    env = gym.make(env_id).unwrapped
+    env.reset(seed=0)
+    for _ in range(6):
+        block, tool = env._info()["state"][2:4], env._info()["state"][:2]
+        env.step(np.clip((block - tool) / 64, -1, 1))
+    copied, branch = how(env), gym.make(env_id).unwrapped
+    branch.set_state(env.get_state())
+    for action in np.random.default_rng(0).uniform(-1, 1, (6, 2)):
+        np.testing.assert_array_equal(copied.step(action)[0], branch.step(action)[0])
+
+
+def test_a_snapshot_of_one_simulator_goes_on_in_the_other_and_shows_the_same():
+    ours, theirs = (gym.make(env_id).unwrapped for env_id in SIMULATORS)
+    rng = np.random.default_rng(3)
+    shown = 0
+    ours.reset(seed=5)
+    for _ in range(40):
+        tool, block = ours._info()["state"][:2], ours._info()["state"][2:4]
+        ours.step(np.clip((block - tool) / 64 + rng.normal(0, 0.5, 2), -1, 1))
+        theirs.set_state(ours.get_state())
+        np.testing.assert_array_equal(theirs._obs(), ours._obs())
+        shown += bool(ours.get_state().world.marks)
+    assert shown > 5
+    action = np.array([0.3, 0.3])
+    ours.set_state(ours.get_state())
+    np.testing.assert_array_equal(theirs.step(action)[0], ours.step(action)[0])
+
+
+def test_a_given_state_is_shown_at_once_by_both():
+    state = [100.0, 100, 200, 350, 2, 0, 0]
+    ours, theirs = (gym.make(i).reset(options={"state": state})[0] for i in SIMULATORS)
+    np.testing.assert_array_equal(ours, theirs)
+    assert (ours != gym.make(SIMULATORS[0]).reset(seed=0)[0]).any()
+
+
+def test_a_drawing_that_fails_spoils_no_other_picture():
+    painter = Painter()
+    state = np.array([100.0, 100, 200, 200, 1, 0, 0])
+    before = painter.picture(state, ())
+    with pytest.raises((TypeError, OverflowError, ValueError)):
+        painter.picture(np.array([1e300, 100, 300, 300, 1, 0, 0]), ())
+    np.testing.assert_array_equal(painter.picture(state, ()), before)

@@ -1,5 +1,6 @@
 """Every real system behind the Gymnasium shells, single and vector."""
 
+import dataclasses
 import pickle
 
 import gymnasium as gym
@@ -11,7 +12,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
 from wm_gym.conformance import check_vector_env
-from wm_gym.systems import system_named
+from wm_gym.systems import DOT, system_named
 
 IDS = ["Real-PushT-v0", "Real-GymPushT-v0", "Real-Dot-v0"]
 OWN_IDS = ["Real-PushT-v0", "Real-Dot-v0"]
@@ -191,7 +192,7 @@ def assert_same(ours, theirs):
     assert data_equivalence(tuple(ours), tuple(theirs), exact=True)
 
 
-@pytest.mark.parametrize("env_id", OWN_IDS)
+@pytest.mark.parametrize("env_id", IDS)
 def test_the_vector_conforms(env_id, unchecked_types):
     check_vector_env(
         lambda n, mode: gym.make_vec(
@@ -225,6 +226,85 @@ def test_horizon_and_its_alias():
     assert env.get_attr("_max_episode_steps") == (2,)
     with pytest.raises(ValueError, match="disagree"):
         gym.make_vec("Real-Dot-v0", num_envs=1, max_episode_steps=2, horizon=3)
+
+
+def test_push_t_is_what_the_contract_says():
+    system = system_of("Real-PushT-v0")
+    assert (system.horizon, system.fps, system.context) == (150, 5, 4)
+    assert system.success_threshold == 0.95
+    env = gym.make("Real-PushT-v0")
+    env.reset(options={"state": [200.0, 200, 400, 400, 0, 0, 0]})
+    *_, info = env.step(np.array([1.0, -0.5]))
+    reached = (info["state"][:2] - 200) / np.array([64, -32])
+    np.testing.assert_allclose(reached, 1 - 0.384, atol=1e-3)  # of the way to a target 64 px off
+
+
+def test_a_snapshot_says_everything_and_is_checked():
+    env = gym.make("Real-Dot-v0").unwrapped
+    env.reset(seed=7)
+    env.reset()
+    env.step(np.array([0.5, 0, 0]))
+    state = env.get_state()
+    assert (state.seed, state.episode, state.elapsed, state.over) == (7, 1, 1, False)
+    assert state.coverage == env._info()["coverage"]
+    other = gym.make("Real-Dot-v0").unwrapped
+    other.set_state(state)
+    assert other.np_random_seed == 7
+    again = other.get_state()
+    assert (again.world, again.coverage, again.episode) == (state.world, state.coverage, 1)
+    assert again.rng.bit_generator.state == state.rng.bit_generator.state
+    with pytest.raises(ValueError, match="of Dot, expected one of PushT"):
+        gym.make("Real-PushT-v0").unwrapped.set_state(state)
+    pair = gym.make_vec("Real-Dot-v0", num_envs=2)
+    pair.reset(seed=0)
+    before = pair.get_state()
+    with pytest.raises(TypeError, match="get_state"):
+        pair.set_state((state, "nonsense"))
+    assert [s.world for s in pair.get_state()] == [s.world for s in before]
+
+
+def test_refused_options_change_nothing():
+    env = gym.make_vec("Real-Dot-v0", num_envs=2)
+    env.reset(seed=3)
+    with pytest.raises(ValueError, match="unknown reset options"):
+        env.reset(seed=9, options={"nonsense": 1})
+    assert env.np_random_seed == (3, 4)
+
+
+def test_a_vector_answers_for_single_environments():
+    env = gym.make_vec("Real-Dot-v0", num_envs=3)
+    env.reset(seed=0)
+    sync = SyncVectorEnv([lambda: gym.make("Real-Dot-v0")] * 3)
+    sync.reset(seed=0)
+    for name in ("observation_space", "action_space", "task", "np_random_seed", "render_mode"):
+        assert env.get_attr(name) == sync.get_attr(name)
+    env.set_attr("task", "another")
+    assert env.call("task") == ("another",) * 3
+    with pytest.raises(ValueError, match="shared by all 3"):
+        env.set_attr("task", ["a", "b", "c"])
+    with pytest.raises(ValueError, match="alone"):
+        env.call("reset")
+
+
+def test_two_windows_may_be_closed_in_any_order():
+    first, second = (gym.make("Real-Dot-v0", render_mode="human") for _ in range(2))
+    for env in (first, second):
+        env.reset(seed=0)
+    first.close()
+    second.step(np.zeros(3))
+    second.close()
+
+
+def test_a_simulator_that_is_not_what_its_record_says_is_refused():
+    from wm_gym.envs.world import SimulatedWorld
+
+    for changes, words in (
+        ({"frame_shape": (48, 64, 1)}, "frame.. is uint8 .48, 64, 3., expected uint8"),
+        ({"state_names": ("x",), "state_low": (0.0,), "state_high": (9.0,)}, "one number for each"),
+    ):
+        world = SimulatedWorld(dataclasses.replace(DOT, **changes), "Real-Dot-v0", 1)
+        with pytest.raises(ValueError, match=words):
+            world.start(np.ones(1, bool), [np.random.default_rng(0)], None)
 
 
 def test_module_prefix_and_json_specs():
@@ -294,7 +374,8 @@ def test_bad_settings_say_what_was_expected(kwargs, error, words):
     ("options", "words"),
     [
         ({"state": [1.0, 2.0]}, r"shape \(2,\), expected \(7,\)"),
-        ({"state": [np.nan] * 7}, "not finite"),
+        ({"state": [np.nan] * 7}, "expected finite numbers"),
+        ({"state": [1e300, 0, 0, 0, 0, 0, 0]}, "expected finite numbers"),
         ({"frames": np.zeros((4, 96, 96, 3), np.uint8)}, "unknown reset options .'frames'"),
     ],
 )

@@ -75,6 +75,21 @@ def test_pictures_attributes_and_methods():
         env.set_attr("task", "another", indices=[0])
 
 
+def test_reset_options_and_attributes_are_those_of_dummy_vec_env():
+    single = [lambda: gym.make("Real-Dot-v0")] * 2
+    ours, theirs = Sb3VecEnv(make(num_envs=2)), DummyVecEnv(single)
+    for env in (ours, theirs):
+        env.set_options({"state": [20.0, 20.0, 5.0]})
+    np.testing.assert_array_equal(ours.reset(), theirs.reset())
+    for env in (ours, theirs):
+        env.seed(4)
+    np.testing.assert_array_equal(ours.reset(), theirs.reset())  # options hold for one reset
+    assert ours.get_attr("np_random_seed") == theirs.get_attr("np_random_seed") == [4, 5]
+    ours.set_options([{"state": [20.0, 20.0, 5.0]}, {}])
+    with pytest.raises(ValueError, match="the same options"):
+        ours.reset()
+
+
 def test_another_autoreset_mode_is_refused():
     with pytest.raises(ValueError, match='autoreset_mode="SameStep"'):
         Sb3VecEnv(gym.make_vec("Real-Dot-v0", num_envs=1))

@@ -14,6 +14,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
+from importlib.metadata import version
+from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,9 @@ from wm_gym.data.spec import DatasetSpec, Fact
 from wm_gym.data.store import DatasetWriter
 from wm_gym.systems import Behaviour, System
 from wm_gym.systems.behaviours import noisy, smooth
+
+RECIPE_VERSION = 1
+"""Bumped when equal recipes come to mean other episodes; part of what a dataset says it is."""
 
 FACTS = ("coverage", "state", "contact")
 """Entries of `info` that are logged with each frame where the environment has them."""
@@ -114,8 +119,9 @@ def _spread(recipe: Recipe, folder: Path, missing: list[int], workers: int) -> I
                     yield future.result()
         except BrokenProcessPool as error:
             raise RuntimeError(
-                "a worker process died; does the script that logs have `if __name__ == "
-                '"__main__":`? What was finished is safe'
+                "a worker process died; what was finished is safe. It was killed (out of memory?), "
+                "or the script that logs lacks `if __name__ == '__main__':`, or the environment is "
+                "registered in that script alone: give its id as module:Id-v0"
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -141,8 +147,14 @@ class Source:
         self.recipe = recipe
         self.env = make_pixel_env(recipe.env_id, recipe.steps, dict(recipe.env_kwargs))
         action_space = self.env.action_space
-        if not isinstance(action_space, spaces.Box) or not action_space.is_bounded():
-            raise ValueError(f"{recipe.env_id} has actions {action_space}, expected a bounded Box")
+        if (
+            not isinstance(action_space, spaces.Box)
+            or action_space.dtype.kind != "f"
+            or not action_space.is_bounded()
+        ):
+            raise ValueError(
+                f"{recipe.env_id} has actions {action_space}, expected a bounded Box of floats"
+            )
         self.low, self.high = action_space.low, action_space.high
         self.system: System | None = getattr(self.env.unwrapped, "system", None)
         self.shares = self._shares()
@@ -176,7 +188,7 @@ class Source:
             action_size=int(np.prod(self.low.shape)),
             facts={name: Fact(dtype=v.dtype.name, shape=v.shape) for name, v in facts.items()},
             robot_type=self.system.name if self.system else self.recipe.env_id,
-            recipe={**asdict(self.recipe), "behaviours": self.shares},
+            recipe={**asdict(self.recipe), "behaviours": self.shares, "versions": _versions()},
         )
 
     def record(self, number: int) -> Episode:
@@ -204,7 +216,7 @@ class Source:
             obs, reward, terminated, truncated, info = self.env.step(action)
             frames.append(obs)
             infos.append(info)
-            actions.append(action.reshape(-1))
+            actions.append(action.reshape(-1).astype(np.float32))
             rewards.append(reward)
         return Episode(
             frames=np.stack(frames),
@@ -222,10 +234,17 @@ class Source:
     def _scaled(self, unit: np.ndarray | None) -> np.ndarray:
         assert unit is not None, "a behaviour yields a start once, then actions"
         share = (np.clip(unit, -1, 1).reshape(self.low.shape) + 1) / 2
-        return (self.low + share * (self.high - self.low)).astype(np.float32)
+        action = (self.low + share * (self.high - self.low)).astype(self.low.dtype)
+        return np.clip(action, self.low, self.high)
 
     def close(self) -> None:
         self.env.close()
+
+
+def _versions() -> dict[str, str | int]:
+    """Of all that decides what an episode is."""
+    packages = ("wm-gym", "gymnasium", "numpy", "pygame", "pymunk")
+    return {"recipe": RECIPE_VERSION, **{name: version(name) for name in packages}}
 
 
 def make_pixel_env(env_id: str, steps: int, kwargs: dict[str, Any]) -> gym.Env[Any, Any]:
@@ -233,7 +252,7 @@ def make_pixel_env(env_id: str, steps: int, kwargs: dict[str, Any]) -> gym.Env[A
     module, _, plain_id = env_id.rpartition(":")
     if module:
         import_module(module)  # which registers the id
-    if "system" in gym.spec(plain_id).kwargs:
+    if str(gym.spec(plain_id).entry_point).startswith("wm_gym.envs:"):
         kwargs = {"horizon": steps, **kwargs}
     env = gym.make(plain_id, disable_env_checker=True, **kwargs)
     if not _is_picture(env.observation_space):
@@ -252,12 +271,22 @@ _worker: tuple[Source, DatasetWriter]
 
 def _begin_work(recipe: Recipe, folder: Path) -> None:
     global _worker
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     source = Source(recipe)
     _worker = source, DatasetWriter(folder, source.spec())
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot stop its workers, so they watch it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait_for([parent.sentinel])
+    os._exit(1)
 
 
 def _work(number: int) -> Logged:
     source, writer = _worker
     episode = source.record(number)
-    writer.add(number, episode)
+    if not writer.holds(number):  # another run may have been quicker
+        writer.add(number, episode)
     return Logged(number=number, frames=len(episode.frames), behaviour=episode.behaviour)

@@ -45,6 +45,24 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Nobody else who asks for the lock is in this folder meanwhile."""
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise RuntimeError(
+            f"another process is packing {folder}; wait for it, then run this again"
+        ) from None
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
 def explain_full_disk(loss: str, remedy: Callable[[], str]) -> Iterator[None]:
     try:
         yield

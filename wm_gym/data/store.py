@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from wm_gym.data import lerobot
 from wm_gym.data.episode import Episode
-from wm_gym.data.files import explain_full_disk, remove_strays, write_atomically
+from wm_gym.data.files import explain_full_disk, locked, remove_strays, write_atomically
 from wm_gym.data.layout import (
     LOOSE_FOLDER,
     META_PATH,
@@ -57,10 +57,14 @@ class DatasetWriter:
             f"episode {number} was not saved in {self.folder}",
             lambda: (
                 f"{len(self._complete())} complete episodes are safe there; "
-                "free some space and add those that finished() does not have"
+                "free some space and run again what was writing"
             ),
         ):
             write_atomically(path, _parquet(table))
+
+    def holds(self, number: int) -> bool:
+        path = loose_path(self.folder, number)
+        return path.exists() and is_whole(path)
 
     def finished(self) -> set[int]:
         """Numbers of the complete episodes; half-written ones are removed, with a warning."""
@@ -82,13 +86,17 @@ class DatasetWriter:
 
         Until the packed dataset is on the disk, the loose episodes stay: it needs room for both.
         """
+        with locked(self.folder):
+            self._finalize(file_bytes)
+
+    def _finalize(self, file_bytes: int) -> None:
         if not is_finished(self.folder):
             self.finished()
             with explain_full_disk(
                 f"{self.folder} was not finalized",
                 lambda: (
                     f"all {len(self._complete())} episodes are safe in {LOOSE_FOLDER}/; "
-                    "free some space and call finalize() again"
+                    "free some space and run again what was writing"
                 ),
             ):
                 pack(self.folder, self.spec, file_bytes=file_bytes)
@@ -99,13 +107,12 @@ class DatasetWriter:
             raise ValueError(f"{self.folder} is finalized: write episode {number} to a new folder")
         if number < 0:
             raise ValueError(f"episode number is {number}, expected 0 or more")
-        path = loose_path(self.folder, number)
-        if path.exists() and is_whole(path):
+        if self.holds(number):
             raise ValueError(
                 f"episode {number} is already in {self.folder}; "
                 "add only numbers that finished() does not have"
             )
-        return path
+        return loose_path(self.folder, number)
 
     def _complete(self) -> set[int]:
         if is_finished(self.folder):

@@ -1,7 +1,7 @@
 """The book-keeping that single and vector shells, real and dreamt, have in common."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,10 @@ class Rules:
 class EnvState:
     """One environment at one moment: its world, clock, best and random generator."""
 
+    system: str
     world: Any
+    episode: int
+    """Which one since it was seeded, from 0."""
     elapsed: int
     coverage: float
     best_coverage: float
@@ -50,6 +53,7 @@ class Episodes:
         self.world, self.rules = world, rules
         self.rngs: list[np.random.Generator | None] = [None] * n
         self.seeds: list[int | None] = [None] * n
+        self.episode = np.full(n, -1)
         self.elapsed = np.zeros(n, np.int64)
         self.best = np.zeros(n)
         self._coverage = np.zeros(n)
@@ -61,7 +65,7 @@ class Episodes:
         which: Bool[np.ndarray, "b"],
         *,
         seeds: Sequence[int | None] | None = None,
-        options: Mapping[str, Any] | None = None,
+        given: Any = None,
     ) -> None:
         """Start anew in those of `which`; a seed of None goes on with the generator there is."""
         rngs: list[np.random.Generator] = []
@@ -69,9 +73,11 @@ class Episodes:
             seed, rng = seeds[i] if seeds else None, self.rngs[i]
             if rng is None or (which[i] and seed is not None):
                 rng, self.seeds[i] = seeding.np_random(seed)
+                self.episode[i] = -1
             self.rngs[i] = rng
             rngs.append(rng)
-        self.world.start(which, rngs, options or {})
+        self.world.start(which, rngs, given)
+        self.episode[which] += 1
         self._coverage[which] = self.world.coverage()[which]
         self.best[which] = self._coverage[which]
         self.elapsed[which] = 0
@@ -93,7 +99,7 @@ class Episodes:
 
     def check_begun(self) -> None:
         if not self.begun.all():
-            raise ResetNeeded("step was called before reset: call env.reset() first")
+            raise ResetNeeded("nothing has begun yet: call env.reset() first")
 
     def check_running(self) -> None:
         if self.over.any():
@@ -118,7 +124,9 @@ class Episodes:
     def snapshot(self, i: int) -> EnvState:
         self.check_begun()
         return EnvState(
+            system=self.world.system.name,
             world=self.world.snapshot(i),
+            episode=int(self.episode[i]),
             elapsed=int(self.elapsed[i]),
             coverage=float(self._coverage[i]),
             best_coverage=float(self.best[i]),
@@ -127,11 +135,17 @@ class Episodes:
             seed=self.seeds[i],
         )
 
-    def restore(self, i: int, state: Any) -> None:
+    def check_state(self, state: Any) -> None:
         if not isinstance(state, EnvState):
             raise TypeError(f"got a {type(state).__name__}, expected what get_state() returned")
+        if state.system != self.world.system.name:
+            raise ValueError(
+                f"the snapshot is of {state.system}, expected one of {self.world.system.name}"
+            )
+
+    def restore(self, i: int, state: EnvState) -> None:
         self.world.restore(i, state.world)
         self.elapsed[i], self.over[i] = state.elapsed, state.over
         self._coverage[i], self.best[i] = state.coverage, state.best_coverage
         self.rngs[i], self.seeds[i] = copy.deepcopy(state.rng), state.seed
-        self.begun[i] = True
+        self.episode[i], self.begun[i] = state.episode, True

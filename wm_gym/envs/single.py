@@ -42,9 +42,13 @@ class WorldEnv(gym.Env[UInt8[np.ndarray, "h w c"], np.ndarray]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[UInt8[np.ndarray, "h w c"], Info]:
+        given = self._episodes.world.given(options or {})
         super().reset(seed=seed)
+        seeds = [self.np_random_seed if seed is not None else None]
         self._episodes.rngs[0] = self.np_random
-        self._episodes.begin(_ALL, options=options)
+        self._episodes.begin(_ALL, seeds=seeds, given=given)
+        assert self._episodes.rngs[0] is not None
+        self._np_random = self._episodes.rngs[0]
         self._show()
         return self._obs(), self._info()
 
@@ -71,9 +75,9 @@ class WorldEnv(gym.Env[UInt8[np.ndarray, "h w c"], np.ndarray]):
 
     def set_state(self, state: Any) -> None:
         """Go on from a snapshot, of this or any other environment of the system."""
+        self._episodes.check_state(state)
         self._episodes.restore(0, state)
-        assert self._episodes.rngs[0] is not None
-        self.np_random = self._episodes.rngs[0]
+        self._np_random, self._np_random_seed = self._episodes.rngs[0], state.seed
 
     def close(self) -> None:
         if self._window is not None:

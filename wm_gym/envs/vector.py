@@ -84,7 +84,8 @@ class WorldVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
         seeds = each_seed(seed, self.num_envs)
         if not (which | self._episodes.begun).all():
             raise ValueError("the first reset must be of all environments: leave out 'reset_mask'")
-        self._episodes.begin(which, seeds=seeds, options=options)
+        given = self._episodes.world.given(options)
+        self._episodes.begin(which, seeds=seeds, given=given)
         return self._frames(), masked(self._episodes.info(), which)
 
     def step(self, actions: Any) -> Step:
@@ -133,17 +134,29 @@ class WorldVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
     def set_state(self, state: Sequence[Any]) -> None:
         if len(state) != self.num_envs:
             raise ValueError(f"got {len(state)} snapshots for {self.num_envs} environments")
+        for snapshot in state:  # all of them, before any changes anything
+            self._episodes.check_state(snapshot)
         for i, snapshot in enumerate(state):
             self._episodes.restore(i, snapshot)
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """As `SyncVectorEnv.call`: one result an environment; all share one attribute here."""
-        value = getattr(self, name)
+        """As `SyncVectorEnv.call`: one result an environment, for what single ones have too."""
+        if name in ("reset", "step", "set_state"):
+            raise ValueError(f"{name}() of one environment alone is not to be had: call {name}()")
+        value = getattr(self, f"single_{name}", None) or getattr(self, name)
         value = value(*args, **kwargs) if callable(value) else value
-        return value if isinstance(value, tuple) else (value,) * self.num_envs
+        each = isinstance(value, tuple) and len(value) == self.num_envs
+        return value if each else (value,) * self.num_envs
 
     def get_attr(self, name: str) -> tuple[Any, ...]:
         return self.call(name)
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """All environments share one attribute, so one value, or a list of equal ones."""
+        each = list(values) if isinstance(values, (list, tuple)) else [values] * self.num_envs
+        if len(each) != self.num_envs or any(value != each[0] for value in each):
+            raise ValueError(f"{name} is shared by all {self.num_envs} environments, got {values}")
+        setattr(self, name, each[0])
 
     def _frames(self) -> Obs:
         return self._episodes.world.frames(self._all)

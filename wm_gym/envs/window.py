@@ -14,8 +14,8 @@ class Window:
         self._clock = pygame.time.Clock()
 
     def show(self, picture: UInt8[np.ndarray, "h w c"]) -> None:
-        if self._screen is None:
-            pygame.display.init()
+        if self._screen is None or pygame.display.get_surface() is not self._screen:
+            pygame.display.init()  # there is but one display; another window may have taken it
             pygame.display.set_caption(self._title)
             self._screen = pygame.display.set_mode(picture.shape[1::-1])
         pygame.surfarray.blit_array(self._screen, picture.swapaxes(0, 1))
@@ -25,5 +25,6 @@ class Window:
 
     def close(self) -> None:
         if self._screen is not None:
-            pygame.display.quit()
+            if pygame.display.get_surface() is self._screen:
+                pygame.display.quit()
             self._screen = None

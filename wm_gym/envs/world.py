@@ -16,11 +16,11 @@ class World(Protocol):
     system: System
     num_envs: int
 
+    def given(self, options: Mapping[str, Any]) -> Any:
+        """What reset options ask for; raises before anything has changed. {} asks for nothing."""
+
     def start(
-        self,
-        which: Bool[np.ndarray, "b"],
-        rngs: Sequence[np.random.Generator],
-        options: Mapping[str, Any],
+        self, which: Bool[np.ndarray, "b"], rngs: Sequence[np.random.Generator], given: Any
     ) -> None:
         """Begin an episode in those of `which`."""
 
@@ -55,17 +55,13 @@ class SimulatedWorld:
         self._checked = False
 
     def start(
-        self,
-        which: Bool[np.ndarray, "b"],
-        rngs: Sequence[np.random.Generator],
-        options: Mapping[str, Any],
+        self, which: Bool[np.ndarray, "b"], rngs: Sequence[np.random.Generator], given: Any
     ) -> None:
-        state = self._given_state(options)
         for i in np.flatnonzero(which).tolist():
-            if state is None:
+            if given is None:
                 self._simulators[i].start(rngs[i])
             else:
-                self._simulators[i].place(state[i])
+                self._simulators[i].place(given[i])
             self._check(self._simulators[i])
             self._state[i] = self._simulators[i].state()
 
@@ -86,7 +82,7 @@ class SimulatedWorld:
             )
         self._checked = True
 
-    def _given_state(self, options: Mapping[str, Any]) -> Float[np.ndarray, "b s"] | None:
+    def given(self, options: Mapping[str, Any]) -> Float[np.ndarray, "b s"] | None:
         """`options={"state": ...}`: one state for all, or one each."""
         unknown = set(options) - {"state"}
         if unknown:
@@ -102,8 +98,11 @@ class SimulatedWorld:
                 f"options['state'] has shape {state.shape}, expected {expected[1:]} or {expected}: "
                 + ", ".join(names)
             )
-        if not np.isfinite(state).all():
-            raise ValueError(f"options['state'] is not finite: {state}")
+        low, high = self.system.state_low, self.system.state_high
+        if not ((state >= low) & (state <= high)).all():  # NaN is neither
+            raise ValueError(
+                f"options['state'] is {state}, expected finite numbers from {low} to {high}"
+            )
         return np.broadcast_to(state, expected)
 
     def advance(

@@ -8,6 +8,7 @@ from wm_gym.systems.registry import (
     Simulator,
     System,
     register_system,
+    registered_systems,
     system_named,
 )
 
@@ -22,5 +23,6 @@ __all__ = [
     "Simulator",
     "System",
     "register_system",
+    "registered_systems",
     "system_named",
 ]

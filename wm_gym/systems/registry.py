@@ -69,6 +69,10 @@ class System:
     frame_shape: tuple[int, int, int]
     action_size: int
     state_names: tuple[str, ...]
+    state_low: tuple[float, ...]
+    """What a given start may be; a simulator may go beyond."""
+
+    state_high: tuple[float, ...]
     reward: Callable[..., Float[np.ndarray, "*n"]]
     """r(state, action, next_state), over any leading axes."""
 
@@ -102,6 +106,8 @@ class System:
         for name in ("action_size", "fps", "context", "horizon"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if not len(self.state_names) == len(self.state_low) == len(self.state_high):
+            raise ValueError("state_names, state_low and state_high are not of equal length")
         if not self.simulators or not self.tasks:
             raise ValueError(f"system {self.name!r} needs at least one simulator and one task")
         if self.play and abs(sum(self.play.values()) - 1) > 1e-6:
@@ -142,10 +148,22 @@ def register_system(system: System) -> System:
     return system
 
 
+def registered_systems() -> list[str]:
+    return sorted(_SYSTEMS)
+
+
 def system_named(name: str) -> System:
     if name not in _SYSTEMS:
-        raise ValueError(f"no system is named {name!r}; known are {sorted(_SYSTEMS)}")
+        raise ValueError(f"no system is named {name!r}; known are {registered_systems()}")
     return _SYSTEMS[name]
 
 
-__all__ = ["Behaviour", "Pilot", "Simulator", "System", "register_system", "system_named"]
+__all__ = [
+    "Behaviour",
+    "Pilot",
+    "Simulator",
+    "System",
+    "register_system",
+    "registered_systems",
+    "system_named",
+]

@@ -1,11 +1,19 @@
 """Push-T: a round tool pushes a T onto its outline (gym-pusht 0.1.8's lineage)."""
 
+import numpy as np
+from jaxtyping import Float
+
 from wm_gym.systems.behaviours import noisy, smooth
 from wm_gym.systems.pusht import geometry
 from wm_gym.systems.pusht.expert import expert
 from wm_gym.systems.pusht.play import correct, push
 from wm_gym.systems.pusht.reward import reward
 from wm_gym.systems.registry import System
+
+
+def _coverage(state: Float[np.ndarray, "*n s"]) -> Float[np.ndarray, "*n"]:
+    return geometry.coverage(state[..., 2:5])
+
 
 PUSH_T = System(
     name="PushT",
@@ -16,8 +24,10 @@ PUSH_T = System(
     frame_shape=(96, 96, 3),
     action_size=2,
     state_names=("tool_x", "tool_y", "block_x", "block_y", "block_angle", "tool_vx", "tool_vy"),
+    state_low=(-100.0, -100.0, -100.0, -100.0, -1e4, -2e3, -2e3),
+    state_high=(612.0, 612.0, 612.0, 612.0, 1e4, 2e3, 2e3),
     reward=reward,
-    coverage=lambda state: geometry.coverage(state[..., 2:5]),
+    coverage=_coverage,
     fps=5,
     context=4,
     horizon=150,

@@ -61,6 +61,54 @@ class _Marks(pymunk.SpaceDebugDrawOptions):
         self.found.append(((a.x, a.y), (b.x, b.y)))
 
 
+def contact_marks(space: pymunk.Space) -> tuple[Mark, ...]:
+    options = _Marks()
+    space.debug_draw(options)
+    return tuple(options.found)
+
+
+def at_rest(state: Float[np.ndarray, "s=7"]) -> Snapshot:
+    """The snapshot of a state in which the block does not move."""
+    x, y, block_x, block_y, angle, vx, vy = map(float, state)
+    return Snapshot(
+        tool=(x, y),
+        tool_velocity=(vx, vy),
+        block=(block_x, block_y),
+        angle=angle,
+        block_velocity=(0.0, 0.0),
+        spin=0.0,
+        marks=(),
+    )
+
+
+def snapshot_of(tool: pymunk.Body, block: pymunk.Body, marks: tuple[Mark, ...]) -> Snapshot:
+    return Snapshot(
+        tool=tuple(tool.position),
+        tool_velocity=tuple(tool.velocity),
+        block=tuple(block.position),
+        angle=block.angle,
+        block_velocity=tuple(block.velocity),
+        spin=block.angular_velocity,
+        marks=marks,
+    )
+
+
+def put(snapshot: Snapshot, tool: pymunk.Body, block: pymunk.Body) -> None:
+    """Move both bodies to where they were in the snapshot."""
+    tool.position, tool.velocity = snapshot.tool, snapshot.tool_velocity
+    block.angle = snapshot.angle  # before the position: turning moves the origin
+    block.position, block.velocity = snapshot.block, snapshot.block_velocity
+    block.angular_velocity = snapshot.spin
+    for body in (tool, block):
+        assert body.space is not None
+        body.space.reindex_shapes_for_body(body)  # else they are drawn where they were
+
+
+def state_of(tool: pymunk.Body, block: pymunk.Body) -> Float[np.ndarray, "s=7"]:
+    """Tool x, y, block x, y, angle, tool velocity x, y."""
+    return np.array([*tool.position, *block.position, block.angle, *tool.velocity])
+
+
 class Physics:
     """One board. `place` and `restore` build it anew, so that a start has but one future."""
 
@@ -104,22 +152,11 @@ class Physics:
         self.block.position = float(numbers[2]), float(numbers[3])
         self.block.angle = float(numbers[4])
         self.space.step(SUBSTEP)
-        self._mark()
+        self.marks = contact_marks(self.space)
 
     def place(self, state: Float[np.ndarray, "s=7"]) -> None:
         """Start at this very state."""
-        x, y, block_x, block_y, angle, vx, vy = map(float, state)
-        self.restore(
-            Snapshot(
-                tool=(x, y), tool_velocity=(vx, vy), block=(block_x, block_y), angle=angle,
-                block_velocity=(0.0, 0.0), spin=0.0, marks=(),
-            )
-        )  # fmt: skip
-
-    def _mark(self) -> None:
-        options = _Marks()
-        self.space.debug_draw(options)
-        self.marks = tuple(options.found)
+        self.restore(at_rest(state))
 
     def tick(self, target: tuple[float, float]) -> None:
         """0.1 s of drawing the tool to its target."""
@@ -137,31 +174,23 @@ class Physics:
         self.contact = False
         for _ in range(ticks):
             self.tick(target)
-        self._mark()
+        self.marks = contact_marks(self.space)
 
     def state(self) -> Float[np.ndarray, "s=7"]:
-        """Tool x, y, block x, y, angle, tool velocity x, y."""
-        tool, block = self.tool, self.block
-        return np.array([*tool.position, *block.position, block.angle, *tool.velocity])
+        return state_of(self.tool, self.block)
 
     def snapshot(self) -> Snapshot:
-        tool, block = self.tool, self.block
-        return Snapshot(
-            tool=tuple(tool.position),
-            tool_velocity=tuple(tool.velocity),
-            block=tuple(block.position),
-            angle=block.angle,
-            block_velocity=tuple(block.velocity),
-            spin=block.angular_velocity,
-            marks=self.marks,
-        )
+        return snapshot_of(self.tool, self.block, self.marks)
 
     def restore(self, snapshot: Snapshot) -> None:
         self._build()
-        self.tool.position = snapshot.tool
-        self.tool.velocity = snapshot.tool_velocity
-        self.block.angle = snapshot.angle  # before the position: turning moves the origin
-        self.block.position = snapshot.block
-        self.block.velocity = snapshot.block_velocity
-        self.block.angular_velocity = snapshot.spin
+        put(snapshot, self.tool, self.block)
         self.marks = snapshot.marks
+
+    def __getstate__(self) -> tuple[Snapshot, bool]:
+        """pymunk's own copies forget the order of shapes, and with it the rounding."""
+        return self.snapshot(), self.contact
+
+    def __setstate__(self, state: tuple[Snapshot, bool]) -> None:
+        self.restore(state[0])
+        self.contact = state[1]

@@ -6,6 +6,8 @@ upon them and shrinks only the cells they touch.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pygame
@@ -84,22 +86,31 @@ class Painter:
     ) -> UInt8[np.ndarray, "h=96 w=96 c=3"]:
         """The observation of a state."""
         small = self._small_empty.copy()
-        boxes = self._draw(state, marks)
-        for box in boxes:
-            left, top, right, bottom = cells = self._cells(box)
-            if left < right and top < bottom:
-                small[top:bottom, left:right] = self._shrunk(cells)
-        self._erase(boxes)
+        with self._drawn(state, marks) as boxes:
+            for box in boxes:
+                left, top, right, bottom = cells = self._cells(box)
+                if left < right and top < bottom:
+                    small[top:bottom, left:right] = self._shrunk(cells)
         return small
 
     def board(
         self, state: Float[np.ndarray, "s"], marks: tuple[Mark, ...]
     ) -> UInt8[np.ndarray, "h=512 w=512 c=3"]:
         """The same at full size, for people."""
-        boxes = self._draw(state, marks)
-        large = self._board[..., :3].copy()
-        self._erase(boxes)
-        return large
+        with self._drawn(state, marks):
+            return self._board[..., :3].copy()
+
+    @contextmanager
+    def _drawn(self, state: Float[np.ndarray, "s"], marks: tuple[Mark, ...]) -> Iterator[list[Box]]:
+        """Whatever happens meanwhile, the board is empty again afterwards."""
+        try:
+            boxes = self._draw(state, marks)
+            yield boxes
+        except BaseException:
+            self._pixels[:] = self._empty
+            raise
+        for left, top, right, bottom in boxes:
+            self._pixels[top:bottom, left:right] = self._empty[top:bottom, left:right]
 
     def _draw(self, state: Float[np.ndarray, "s"], marks: tuple[Mark, ...]) -> list[Box]:
         parts = [to_board(part, state[2:5]) for part in (BAR, STEM)]
@@ -138,10 +149,6 @@ class Painter:
                        (b[0] + dx, b[1] + dy), (b[0] - dx, b[1] - dy)]  # fmt: skip
             pygame.draw.polygon(surface, colour, corners)
             pygame.draw.circle(surface, colour, a, radius)
-
-    def _erase(self, boxes: list[Box]) -> None:
-        for left, top, right, bottom in boxes:
-            self._pixels[top:bottom, left:right] = self._empty[top:bottom, left:right]
 
     @staticmethod
     def _box(points: Num[np.ndarray, "p 2"], margin: int) -> Box:
