@@ -102,6 +102,23 @@ def test_bench_measures_and_writes(tmp_path):
     assert "fresh windows" in done.stdout
 
 
+def test_train_goes_on_where_it_was_and_leaves_a_model(tmp_path):
+    data, out = tmp_path / "data", tmp_path / "run"
+    wm_gym("collect", "push-t-test", "--episodes", 4, "--steps", 60, "--out", data)
+    command = ("train", "tiny", "--data", data, "--test", data, "--out", out, "--save-minutes", 0)
+    wm_gym(*command, "--updates", 3)
+    assert len((out / "curve.jsonl").read_text().splitlines()) == 3
+    done = wm_gym(*command, "--updates", 5)
+    curve = [json.loads(line) for line in (out / "curve.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in curve] == [1, 2, 3, 4, 5]
+    assert str(out / "global") in done.stdout
+    assert (out / "global" / "config.json").exists()
+    assert (out / "rollout.png").stat().st_size > 1000
+    (out / "checkpoint.pt").write_bytes(b"damaged")
+    failed = wm_gym(*command, ok=False)
+    assert "checkpoint.pt is damaged" in failed.stderr
+
+
 def test_first_look(tmp_path):
     out = ("--out", tmp_path)
     done = run("examples/first_look.py", "--episodes", 4, "--steps", 6, *out)

@@ -88,35 +88,30 @@ def _per_second(step: Callable[[], int], seconds: float) -> float:
 def _gym_pusht(obs_type: str) -> Callable[[], int]:
     import gym_pusht  # noqa: F401  # registers; a test dependency, so imported where it is used
 
-    env = gym.make("gym_pusht/PushT-v0", obs_type=obs_type, disable_env_checker=True)
-    rng = np.random.default_rng(0)
-    env.reset(seed=0)
+    return _single(gym.make("gym_pusht/PushT-v0", obs_type=obs_type, disable_env_checker=True))
+
+
+def _ours(num_envs: int | None) -> Callable[[], int]:
+    if num_envs is None:
+        return _single(gym.make("Real-PushT-v0", disable_env_checker=True))
+    envs, rng = gym.make_vec("Real-PushT-v0", num_envs=num_envs), np.random.default_rng(0)
+    envs.reset(seed=0)
 
     def step() -> int:
-        *_, terminated, truncated, _ = env.step(rng.uniform(0, 512, 2).astype(np.float32))
-        if terminated or truncated:
-            env.reset()
-        return 1
+        envs.step(rng.uniform(-1, 1, (num_envs, 2)).astype(np.float32))
+        return num_envs
 
     return step
 
 
-def _ours(num_envs: int | None) -> Callable[[], int]:
-    rng, count = np.random.default_rng(0), num_envs or 1
-    if num_envs is not None:
-        envs = gym.make_vec("Real-PushT-v0", num_envs=num_envs)
-        envs.reset(seed=0)
-
-        def step_all() -> int:
-            envs.step(rng.uniform(-1, 1, (count, 2)).astype(np.float32))
-            return count
-
-        return step_all
-    env = gym.make("Real-PushT-v0", disable_env_checker=True)
+def _single(env: gym.Env[Any, Any]) -> Callable[[], int]:
+    box, rng = env.action_space, np.random.default_rng(0)
+    assert isinstance(box, gym.spaces.Box)
     env.reset(seed=0)
 
     def step() -> int:
-        *_, terminated, truncated, _ = env.step(rng.uniform(-1, 1, 2).astype(np.float32))
+        action = rng.uniform(box.low, box.high).astype(np.float32)
+        *_, terminated, truncated, _ = env.step(action)
         if terminated or truncated:
             env.reset()
         return 1
