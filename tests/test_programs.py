@@ -1,11 +1,17 @@
 """The command line and the examples, run as a user runs them."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
+
+from wm_gym.data import Dataset
 
 ROOT = Path(__file__).parent.parent
 
@@ -77,6 +83,42 @@ def test_a_damaged_dataset_is_one_clear_line_and_a_failure(tmp_path):
     failed = wm_gym("card", tmp_path, "--verify", ok=False)
     assert "Traceback" not in failed.stderr
     assert data.name in failed.stderr
+
+
+def test_a_killed_run_takes_its_workers_along_and_goes_on(tmp_path):
+    whole, out = tmp_path / "whole", tmp_path / "killed"
+    recipe = ("any", "--env-id", "Real-PushT-v0", "--episodes", "12", "--steps", "60")
+    command = [sys.executable, "-W", "ignore", "-m", "wm_gym.programs", "collect", *recipe]
+    killed = subprocess.Popen([*command, "--out", out], cwd=ROOT)
+    deadline = time.monotonic() + 120
+    while not list(out.glob("episodes/episode-*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    workers = psutil.Process(killed.pid).children(recursive=True)
+    killed.kill()
+    killed.wait()
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    assert not alive
+    left = len(list(out.glob("episodes/episode-*")))
+    assert 1 <= left < 12
+    wm_gym("collect", *recipe, "--out", out)
+    wm_gym("collect", *recipe, "--out", whole)
+    assert Dataset.open(out).hash == Dataset.open(whole).hash
+
+
+def test_an_interrupt_is_one_line_and_no_traceback(tmp_path):
+    command = [sys.executable, "-W", "ignore", "-m", "wm_gym.programs", "collect", "push-t-test"]
+    started = subprocess.Popen(
+        [*command, "--out", tmp_path / "data"],
+        cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    while not (tmp_path / "data" / "meta").exists():  # its workers are about to start
+        assert started.poll() is None
+        time.sleep(0.05)
+    time.sleep(0.5)
+    os.killpg(started.pid, signal.SIGINT)
+    _, text = started.communicate(timeout=60)
+    assert started.returncode == 1
+    assert text.strip() == "wm-gym: stopped; the same command goes on where it was"
 
 
 @pytest.mark.parametrize(
