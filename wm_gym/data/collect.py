@@ -95,9 +95,8 @@ def collect_episodes(
     source.close()
     missing = sorted(set(range(recipe.episodes)) - writer.finished())
     if missing:
-        yield from _spread(
-            recipe, folder, missing, min(workers or os.cpu_count() or 1, len(missing))
-        )
+        workers = min(workers or os.cpu_count() or 1, len(missing))
+        yield from _spread(recipe, folder, missing, workers)
     writer.finalize()
 
 
@@ -107,9 +106,7 @@ def _spread(recipe: Recipe, folder: Path, missing: list[int], workers: int) -> I
         todo, running = iter(missing), set[Future[Logged]]()
         try:
             while True:
-                with (
-                    _interrupts_ignored()
-                ):  # by the workers, which inherit it; the parent stops them
+                with _interrupts_ignored():  # workers inherit this; their parent stops them
                     while len(running) < 2 * workers and (number := next(todo, None)) is not None:
                         running.add(pool.submit(_work, number))
                 if not running:
