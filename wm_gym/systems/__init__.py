@@ -1,5 +1,6 @@
 """Real systems: the record that describes one, and those that come with the package."""
 
+from wm_gym.systems.check import check_system
 from wm_gym.systems.dot import DOT
 from wm_gym.systems.pusht import PUSH_T
 from wm_gym.systems.registry import (
@@ -22,6 +23,7 @@ __all__ = [
     "Pilot",
     "Simulator",
     "System",
+    "check_system",
     "register_system",
     "registered_systems",
     "system_named",

@@ -62,7 +62,7 @@ class GymPushT:
         return state_of(self.env.agent, self.env.block)
 
     def frame(self) -> UInt8[np.ndarray, "h=96 w=96 c=3"]:
-        return self._frame
+        return self._frame.copy()
 
     def picture(self) -> UInt8[np.ndarray, "h=512 w=512 c=3"]:
         return self.env.render()
