@@ -3,6 +3,8 @@
 import errno
 import os
 import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from tiny_dataset import SPEC, assert_same, make_episode, open_unfinished, run_python, write
 
 from wm_gym.data import Dataset, DatasetWriter, Fact
-from wm_gym.data.layout import loose_path
+from wm_gym.data.layout import Meta, loose_path
 
 
 @pytest.mark.parametrize("file_bytes", [1, 2**30])
@@ -123,6 +125,21 @@ def test_two_processes_write_what_one_would(tmp_path):
     dataset = Dataset.open(tmp_path / "two")
     dataset.verify()
     assert dataset.hash == Dataset.open(tmp_path / "one").hash
+
+
+def test_many_that_begin_at_once_begin_one_dataset(tmp_path, monkeypatch):
+    """The slowest moment drawn out: the folder is there, its `meta` too, the file in it is not."""
+    write_meta = Meta.write
+
+    def slow(meta, folder):
+        (folder / "meta").mkdir()
+        time.sleep(0.3)
+        write_meta(meta, folder)
+
+    monkeypatch.setattr(Meta, "write", slow)
+    with ThreadPoolExecutor(4) as pool:
+        writers = list(pool.map(lambda _: DatasetWriter(tmp_path / "new", SPEC), range(4)))
+    assert [writer.finished() for writer in writers] == [set()] * 4
 
 
 def test_a_killed_writer_loses_only_the_half_written_episode(tmp_path):

@@ -45,14 +45,14 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Nobody else who asks for the lock is in this folder meanwhile."""
+def locked(folder: Path, *, patiently: bool = False) -> Iterator[None]:
+    """Nobody else who asks for the lock is in this folder meanwhile; waits for it, or refuses."""
     if fcntl is None:
         yield
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if patiently else fcntl.LOCK_NB))
         yield
     except BlockingIOError:
         raise RuntimeError(

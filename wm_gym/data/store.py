@@ -39,14 +39,23 @@ class DatasetWriter:
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", Path(self.folder))
         if not (self.folder / META_PATH).exists():
-            _refuse_foreign_data(self.folder)
-            Meta(spec=self.spec).write(self.folder)
+            self._begin()
         if differences := self.spec.differences(Meta.read(self.folder).spec):
             raise ValueError(
                 f"{self.folder} already holds a dataset with another spec or recipe, and nothing "
                 "was overwritten; choose another folder, or go on with the same. "
                 f"Asked for {'; '.join(differences)}"
             )
+
+    def _begin(self) -> None:
+        """Several processes may begin at once: one does, the others then find it begun."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ValueError(f"{self.folder} is a file, expected a folder to write to")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with locked(self.folder, patiently=True):
+            if not (self.folder / META_PATH).exists():
+                _refuse_foreign_data(self.folder)
+                Meta(spec=self.spec).write(self.folder)
 
     def add(self, number: int, episode: Episode) -> None:
         """Once this returns, the episode is on the disk. Numbers give the order; gaps are fine."""
@@ -121,9 +130,7 @@ class DatasetWriter:
 
 
 def _refuse_foreign_data(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file, expected a folder to write to")
-    if folder.exists() and any(folder.iterdir()):
+    if any(folder.iterdir()):
         raise ValueError(
             f"{folder} is not empty and has no {META_PATH}, so what it holds is not ours, "
             "and nothing was overwritten; choose an empty folder"
