@@ -66,11 +66,7 @@ class Sb3VecEnv(VecEnv):
         return [None] * self.num_envs if pictures is None else list(pictures)  # type: ignore[arg-type]
 
     def get_attr(self, attr_name: str, indices: Indices = None) -> list[Any]:
-        """Each one's own where the vector environment knows it, else what all share."""
-        if hasattr(self.env, "get_attr"):
-            each = self.env.get_attr(attr_name)
-        else:
-            each = (getattr(self.env, attr_name),) * self.num_envs
+        each = self._of_each(attr_name)
         return [each[i] for i in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Indices = None) -> None:
@@ -81,10 +77,15 @@ class Sb3VecEnv(VecEnv):
     def env_method(
         self, method_name: str, *method_args: Any, indices: Indices = None, **method_kwargs: Any
     ) -> list[Any]:
-        """Called once; a tuple with an entry for each environment is handed out to them."""
-        result = getattr(self.env, method_name)(*method_args, **method_kwargs)
-        each = result if isinstance(result, tuple) else (result,) * self.num_envs
+        each = self._of_each(method_name, *method_args, **method_kwargs)
         return [each[i] for i in self._get_indices(indices)]
+
+    def _of_each(self, name: str, *args: Any, **kwargs: Any) -> Sequence[Any]:
+        """Each one's own where the vector environment knows it, else what all share."""
+        if hasattr(self.env, "call"):
+            return self.env.call(name, *args, **kwargs)
+        value = getattr(self.env, name)
+        return [value(*args, **kwargs) if callable(value) else value] * self.num_envs
 
     def env_is_wrapped(self, wrapper_class: type, indices: Indices = None) -> list[bool]:
         return [False for _ in self._get_indices(indices)]

@@ -87,7 +87,6 @@ class Episodes:
         self, action: Float32[np.ndarray, "b a"], which: Bool[np.ndarray, "b"]
     ) -> tuple[Float[np.ndarray, "b"], Bool[np.ndarray, "b"], Bool[np.ndarray, "b"]]:
         """Reward, terminated, truncated; 0 and False for those not in `which`."""
-        self.check_begun()
         reward = self.world.advance(action, which)
         self._coverage = np.where(which, self.world.coverage(), self._coverage)
         self.best = np.maximum(self.best, self._coverage)

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from wm_gym.envs.actions import checked_action
 from wm_gym.envs.episodes import EnvState, Episodes, Rules
 from wm_gym.envs.window import Window
-from wm_gym.envs.world import World
+from wm_gym.envs.world import World, checked_render_mode
 from wm_gym.types import Info
 
 _ALL = np.ones(1, bool)
@@ -23,12 +23,7 @@ class WorldEnv(gym.Env[UInt8[np.ndarray, "h w c"], np.ndarray]):
     def __init__(self, world: World, rules: Rules, *, render_mode: str | None) -> None:
         system = world.system
         self.metadata = {**self.metadata, "render_fps": system.fps}
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ValueError(
-                f"render_mode is {render_mode!r}, expected None or one of "
-                f"{self.metadata['render_modes']}"
-            )
-        self.render_mode = render_mode
+        self.render_mode = checked_render_mode(render_mode, self.metadata["render_modes"])
         self.observation_space, self.action_space = system.observation_space, system.action_space
         self.system = system
         self.task_description = self.task = system.tasks[0]

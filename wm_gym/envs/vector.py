@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float64, UInt8
 
 from wm_gym.envs.actions import checked_action
 from wm_gym.envs.episodes import EnvState, Episodes, Rules
-from wm_gym.envs.world import World
+from wm_gym.envs.world import World, checked_render_mode
 from wm_gym.types import Info
 
 Obs = UInt8[np.ndarray, "b h w c"]
@@ -34,11 +34,7 @@ class WorldVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
         render_mode: str | None,
         autoreset_mode: AutoresetMode | str,
     ) -> None:
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ValueError(
-                f"render_mode is {render_mode!r}, expected None or one of "
-                f"{self.metadata['render_modes']}"
-            )
+        self.render_mode = checked_render_mode(render_mode, self.metadata["render_modes"])
         system = world.system
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {
@@ -46,7 +42,7 @@ class WorldVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
             "render_fps": system.fps,
             "autoreset_mode": self.autoreset_mode,
         }
-        self.render_mode, self.num_envs, self.system = render_mode, world.num_envs, system
+        self.num_envs, self.system = world.num_envs, system
         self.single_observation_space = system.observation_space
         self.single_action_space = system.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)

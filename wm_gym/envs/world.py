@@ -44,6 +44,12 @@ class World(Protocol):
     def restore(self, i: int, snapshot: Any) -> None: ...
 
 
+def checked_render_mode(render_mode: str | None, modes: list[str]) -> str | None:
+    if render_mode not in (None, *modes):
+        raise ValueError(f"render_mode is {render_mode!r}, expected None or one of {modes}")
+    return render_mode
+
+
 class SimulatedWorld:
     """Simulators of one system, stepped one after the other."""
 

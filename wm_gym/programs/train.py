@@ -1,5 +1,6 @@
 """`wm-gym train`: train a global model on a dataset."""
 
+import io
 import json
 import time
 from dataclasses import asdict, dataclass, field
@@ -14,7 +15,7 @@ from accelerate.utils import set_seed
 from PIL import Image
 from tqdm import tqdm
 
-from wm_gym.data import Dataset, Windows
+from wm_gym.data import Dataset, WindowBatch, Windows
 from wm_gym.data.files import write_atomically
 from wm_gym.models.global_model import GlobalModel
 from wm_gym.systems import system_named
@@ -23,6 +24,8 @@ from wm_gym.training.global_model import GlobalTrainer, GlobalTraining, GlobalUp
 from wm_gym.training.rollout import filmstrip
 
 CHECKPOINT, CURVE, PICTURE, MODEL = "checkpoint.pt", "curve.jsonl", "rollout.png", "global"
+FILMED = (0, 1, 2, 5, 10, 15, 30, 50)
+"""Frames after the context that the filmstrip shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +90,7 @@ def train(config: TrainOfPreset) -> None:
     accelerator = Accelerator(mixed_precision=_precision())
     set_seed(config.training.seed)  # a program may: for the first weights
     trainer = GlobalTrainer(_model(config, dataset), config.training, accelerator)
+    film = _film(config, trainer)
     checkpoint = config.out / CHECKPOINT
     if checkpoint.exists():
         trainer.load_state_dict(load_checkpoint(checkpoint))
@@ -102,13 +106,14 @@ def train(config: TrainOfPreset) -> None:
             if len(recent) % 20 == 0:
                 bar.set_postfix(_means(recent[-20:]))
             if time.monotonic() - saved > 60 * config.save_minutes:
-                _save(config, trainer, recent)
+                _save(config, trainer, recent, film)
                 saved, recent = time.monotonic(), []
     finally:
         bar.close()
-        _save(config, trainer, recent)
-    trainer.average.save_pretrained(config.out / MODEL)
-    print(f"model: {config.out / MODEL}")
+        _save(config, trainer, recent, film)
+    if accelerator.is_main_process:
+        trainer.average.save_pretrained(config.out / MODEL)
+        print(f"model: {config.out / MODEL}")
 
 
 def _model(config: Train, dataset: Dataset) -> GlobalModel:
@@ -136,20 +141,24 @@ def _means(updates: list[GlobalUpdate]) -> dict[str, float]:
     return {name: float(f"{np.nanmean([row[name] for row in rows]):.3g}") for name in rows[0]}
 
 
-def _save(config: Train, trainer: GlobalTrainer, recent: list[GlobalUpdate]) -> None:
+def _film(config: Train, trainer: GlobalTrainer) -> WindowBatch | None:
+    """Four windows to film, always the same."""
+    if config.test is None:
+        return None
+    length = trainer.average.config.context + FILMED[-1]
+    return Windows(Dataset.open(config.test), length=length, batch_size=4, seed=0).batch(0)
+
+
+def _save(
+    config: Train, trainer: GlobalTrainer, recent: list[GlobalUpdate], film: WindowBatch | None
+) -> None:
     if not (recent and trainer.accelerator.is_main_process):
         return
     save_checkpoint(config.out / CHECKPOINT, trainer.state_dict())
     line = {"time": time.time(), **_means(recent), "step": trainer.step}
     with (config.out / CURVE).open("a") as file:
         file.write(json.dumps(line) + "\n")
-    if config.test is not None:
-        windows = Windows(Dataset.open(config.test), length=54, batch_size=4, seed=0)
-        strip = filmstrip(trainer.average, windows.batch(0), shown=(0, 1, 2, 5, 10, 15, 30, 50))
-        _write_picture(config.out / PICTURE, strip)
-
-
-def _write_picture(path: Path, picture: np.ndarray) -> None:
-    Image.fromarray(picture).save(path.with_suffix(".tmp.png"))
-    write_atomically(path, path.with_suffix(".tmp.png").read_bytes())
-    path.with_suffix(".tmp.png").unlink()
+    if film is not None:
+        png = io.BytesIO()
+        Image.fromarray(filmstrip(trainer.average, film, shown=FILMED)).save(png, "png")
+        write_atomically(config.out / PICTURE, png.getvalue())

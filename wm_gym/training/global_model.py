@@ -16,8 +16,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from wm_gym.data import Dataset, Windows, prefetch
-from wm_gym.models.edm import karras_sigmas, loss_weight, sample
+from wm_gym.models.edm import karras_sigmas, loss_weight
 from wm_gym.models.global_model import GlobalModel
+from wm_gym.training.rollout import next_frame
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,19 +183,13 @@ class GlobalTrainer:
                 context = torch.cat([context[:, 1:], dreamt[:, None]], dim=1)
         return torch.stack(losses).mean(), error
 
-    @torch.no_grad()
     def _dream(self, frames: Tensor, action: Tensor, generator: torch.Generator) -> Tensor:
-        """One frame by a single denoiser call, rounded as the environment will round it."""
-        sigma = self.accelerator.unwrap_model(self.model).config.sigma_max
+        """One frame by a single denoiser call."""
+        first = self.accelerator.unwrap_model(self.model).config.sigma_max
+        sigmas = karras_sigmas(1, sigma_min=first, sigma_max=first).to(frames.device)
         noise = _normal(frames[:, 0].shape, generator, frames.device)
-        blur = torch.zeros(len(frames), device=frames.device)
         with self.accelerator.autocast():
-            clean = sample(
-                lambda x, s: self.model(x, s, frames, action, blur),
-                noise,
-                karras_sigmas(1, sigma_min=sigma, sigma_max=sigma).to(frames.device),
-            )
-        return ((clean.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+            return next_frame(self.model, frames, action, noise, sigmas)
 
     def _sigmas(self, b: int, first: float, generator: torch.Generator) -> Float[Tensor, "b"]:
         config = self.config

@@ -15,6 +15,20 @@ from wm_gym.models.global_model import GlobalModel
 
 
 @torch.no_grad()
+def next_frame(
+    model: nn.Module,
+    frames: Float[Tensor, "b k c h w"],
+    action: Float[Tensor, "b k a"],
+    noise: Float[Tensor, "b c h w"],
+    sigmas: Float[Tensor, "n"],
+) -> Float[Tensor, "b c h w"]:
+    """Sampled from clean context frames, on whole colour values as an environment hands it out."""
+    blur = torch.zeros(len(frames), device=frames.device)
+    clean = sample(partial(model, frames=frames, action=action, blur=blur), noise, sigmas)
+    return ((clean.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+
+
+@torch.no_grad()
 def unroll(
     model: nn.Module,
     frames: UInt8[Tensor, "k b h w c"],
@@ -23,22 +37,18 @@ def unroll(
     *,
     denoising_steps: int,
 ) -> UInt8[Tensor, "n b h w c"]:
-    """n frames that follow the given ones under the given actions, t = k − 1 + n of them.
-
-    Each is rounded to whole colour values before the next one looks back on it.
-    """
+    """n frames that follow the given ones under the given actions, t = k − 1 + n of them."""
     k, settings = len(frames), cast(GlobalModel, model).config
     context = frames.permute(1, 0, 4, 2, 3).float() / 127.5 - 1
     sigmas = karras_sigmas(
         denoising_steps, sigma_min=settings.sigma_min, sigma_max=settings.sigma_max
     ).to(context.device)
-    blur, made = torch.zeros(context.shape[0], device=context.device), []
+    made = []
     for j in range(len(noise)):
         acts = action[j : j + k].transpose(0, 1)
-        clean = sample(partial(model, frames=context, action=acts, blur=blur), noise[j], sigmas)
-        whole = ((clean.clamp(-1, 1) + 1) * 127.5).round()
-        made.append(whole.to(torch.uint8).permute(0, 2, 3, 1))
-        context = torch.cat([context[:, 1:], (whole / 127.5 - 1)[:, None]], dim=1)
+        frame = next_frame(model, context, acts, noise[j], sigmas)
+        made.append(((frame + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1))
+        context = torch.cat([context[:, 1:], frame[:, None]], dim=1)
     return torch.stack(made)
 
 
