@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from tiny_dataset import DATA_FILE, make_episode, write
 
-from wm_gym.data.png import decode_png
+from wm_gym.storage.png import decode_png
 
 
 def test_info_json_is_lerobots(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wm_gym.data.png import decode_png, decode_png_into, encode_png
+from wm_gym.storage.png import decode_png, decode_png_into, encode_png
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])

@@ -61,7 +61,7 @@ def assert_equal(came, expected) -> None:
 
 
 def batch_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("windows")]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("prefetch")]
 
 
 @pytest.mark.parametrize("length", [2, 5, 96])
@@ -126,7 +126,7 @@ def test_a_selection_gives_only_its_own_windows(dataset):
         Windows(dataset.select(split="test"), length=7, batch_size=1, seed=0)
 
 
-@pytest.mark.parametrize("wrong", [{"length": 1}, {"batch_size": 0}, {"seed": -1}])
+@pytest.mark.parametrize("wrong", [{"length": 0}, {"batch_size": 0}, {"seed": -1}])
 def test_impossible_windows_are_refused(dataset, wrong):
     with pytest.raises(ValueError, match="expected"):
         Windows(dataset, **({"length": 4, "batch_size": 8, "seed": 0} | wrong))
@@ -188,3 +188,10 @@ def test_a_damaged_picture_is_refused_with_its_row(dataset, tmp_path: Path):
     windows = Windows(replace(dataset, _columns=columns), length=5, batch_size=4, seed=1)
     with pytest.raises(ValueError, match=r"the picture in row \d+ cannot be read: not a PNG"):
         next(prefetch(windows))
+
+
+def test_a_window_of_one_frame_has_no_transitions(dataset):
+    batch = Windows(dataset, length=1, batch_size=50, seed=0).batch(0)
+    assert batch.frames.shape == (1, 50, 3, 5, 1)
+    assert batch.action.shape == (0, 50, 2)
+    assert {4, 14} & set(batch.first_row)  # some of them last frames

@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int, UInt8
 
 from wm_gym.data.episode import Episode
-from wm_gym.data.files import count_strays, sha256
 from wm_gym.data.layout import (
     LOOSE_FOLDER,
     Entry,
@@ -29,6 +28,7 @@ from wm_gym.data.rows import (
     to_columns,
 )
 from wm_gym.data.spec import DatasetSpec
+from wm_gym.storage.files import count_strays, sha256
 
 
 @dataclass(frozen=True, eq=False, repr=False)

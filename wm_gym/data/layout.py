@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from wm_gym.data import lerobot
 from wm_gym.data.episode import Episode
-from wm_gym.data.files import write_atomically
 from wm_gym.data.spec import DatasetSpec
+from wm_gym.storage.files import write_atomically
 
 META_PATH = "meta/wm_gym.json"
 LOOSE_FOLDER = "episodes"
@@ -113,7 +113,7 @@ class Meta:
         path = folder / META_PATH
         try:
             return cls._parsed(json.loads(path.read_bytes()))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise FileNotFoundError(
                 f"{path} does not exist, so {folder} is not a wm_gym dataset; "
                 "give the folder that a dataset was written to"

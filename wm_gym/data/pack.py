@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wm_gym.data import lerobot
-from wm_gym.data.files import atomic_file, remove_strays, sha256, write_atomically
 from wm_gym.data.layout import LOOSE_FOLDER, Entry, Meta, loose_episodes
 from wm_gym.data.rows import column_values, damage_named, read_table, to_columns, writer_options
 from wm_gym.data.spec import DatasetSpec
 from wm_gym.data.stats import Moments, column_moments, picture_moments
+from wm_gym.storage.files import atomic_file, remove_strays, sha256, write_atomically
 
 _PICTURES_PER_EPISODE = 8
 """How many pictures of each episode the statistics look at."""

@@ -19,8 +19,8 @@ from jaxtyping import Bool, Float32, Int, UInt8
 
 from wm_gym.data import lerobot
 from wm_gym.data.episode import Episode
-from wm_gym.data.png import decode_png_into, encode_png
 from wm_gym.data.spec import DatasetSpec
+from wm_gym.storage.png import decode_png_into, encode_png
 
 
 def writer_options(schema: pa.Schema) -> dict[str, Any]:

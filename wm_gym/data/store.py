@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 
 from wm_gym.data import lerobot
 from wm_gym.data.episode import Episode
-from wm_gym.data.files import explain_full_disk, locked, remove_strays, write_atomically
 from wm_gym.data.layout import (
     LOOSE_FOLDER,
     META_PATH,
@@ -27,6 +26,7 @@ from wm_gym.data.layout import (
 from wm_gym.data.pack import pack, remove_loose
 from wm_gym.data.rows import to_table, writer_options
 from wm_gym.data.spec import DatasetSpec
+from wm_gym.storage.files import explain_full_disk, locked, remove_strays, write_atomically
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int, UInt8
@@ -30,10 +31,10 @@ class Windows:
     """Draws uniformly, with replacement, from all windows that lie within one episode."""
 
     def __init__(self, dataset: Dataset, *, length: int, batch_size: int, seed: int) -> None:
-        if length < 2 or batch_size < 1 or seed < 0:
+        if length < 1 or batch_size < 1 or seed < 0:
             raise ValueError(
                 f"length={length}, batch_size={batch_size}, seed={seed}: expected a window of at "
-                "least 2 frames, at least 1 window in a batch, and a seed of 0 or more"
+                "least 1 frame, at least 1 window in a batch, and a seed of 0 or more"
             )
         fitting = dataset.index[dataset.index["length"] >= length]
         if not len(fitting):
@@ -53,13 +54,16 @@ class Windows:
         """Different windows there are."""
         return int(self._stop[-1])
 
-    def batch(self, k: int) -> WindowBatch:
-        """The k-th batch: a function of the seed and k alone."""
+    def rows(self, k: int) -> Int[np.ndarray, "t b"]:
+        """Of the k-th batch: a function of the seed and k alone."""
         rng = np.random.default_rng((self.seed, k))
         window = rng.integers(len(self), size=self.batch_size)
         first_row = window + self._shift[np.searchsorted(self._stop, window, side="right")]
-        rows = first_row + np.arange(self.length)[:, None]
-        data = self.dataset
+        return np.asarray(first_row + np.arange(self.length)[:, None])
+
+    def batch(self, k: int) -> WindowBatch:
+        """The k-th batch."""
+        rows, data = self.rows(k), self.dataset
         frames = data.frames(rows.ravel()).reshape(*rows.shape, *data.spec.picture)
         return WindowBatch(
             frames=frames,
@@ -67,24 +71,33 @@ class Windows:
             reward=data.reward[rows[:-1]],
             terminated=data.terminated[rows[:-1]],
             facts={name: data.fact(name)[rows] for name in data.spec.facts},
-            first_row=first_row,
+            first_row=rows[0],
         )
 
 
+Batch_co = TypeVar("Batch_co", covariant=True)
+
+
+@runtime_checkable
+class Batches(Protocol[Batch_co]):
+    def batch(self, k: int) -> Batch_co:
+        """The k-th: a function of k alone."""
+
+
 def prefetch(
-    windows: Windows, *, start: int = 0, depth: int = 2
-) -> Generator[WindowBatch, None, None]:
+    batches: Batches[Batch_co], *, start: int = 0, depth: int = 2
+) -> Generator[Batch_co, None, None]:
     """Batches start, start + 1, ... without end; the next `depth` are decoded in one other thread.
 
     The thread ends with the generator. What fails in it is raised here, in its turn.
     """
     if depth < 1:
         raise ValueError(f"depth is {depth}, expected at least 1 batch ahead")
-    pool = ThreadPoolExecutor(1, thread_name_prefix="windows")
+    pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
     try:
-        ahead = deque(pool.submit(windows.batch, k) for k in range(start, start + depth))
+        ahead = deque(pool.submit(batches.batch, k) for k in range(start, start + depth))
         for k in count(start + depth):
-            ahead.append(pool.submit(windows.batch, k))
+            ahead.append(pool.submit(batches.batch, k))
             yield ahead.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
