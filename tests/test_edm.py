@@ -57,5 +57,7 @@ def test_many_steps_map_noise_onto_gaussian_data():
 
 def test_one_step_gives_the_conditional_mean():
     noise = torch.randn(5, 1, generator=torch.Generator().manual_seed(0))
-    made = sample(gaussian_denoiser(0.3, 0.01), noise, karras_sigmas(1, sigma_min=1, sigma_max=5.0))
+    made = sample(
+        gaussian_denoiser(0.3, 0.01), noise, karras_sigmas(1, sigma_min=1.0, sigma_max=5.0)
+    )
     torch.testing.assert_close(made, torch.full((5, 1), 0.3), atol=1e-4, rtol=0)

@@ -12,12 +12,24 @@ PROGRAMS = {
     "collect": "log a dataset",
     "import-human": "human Push-T demonstrations as a dataset",
     "card": "what a dataset covers, as text and picture",
-    "train": "train a diffusion model of the next frame",
+    "train": "train a diffusion world model",
+    "evaluate": "how true a world model's dreams are",
+    "release": "a trained and evaluated world model, with its model card",
+    "play": "push the T about yourself, in the dream or the real system",
     "bench": "speed, on this machine",
+    "soak": "dream a million steps and watch memory",
 }
 """Each is a function of its name in a module of its name, imported when it is asked for."""
 
-_EXPECTED = (ValueError, TypeError, RuntimeError, OSError, ImportError, gym.error.Error)
+_EXPECTED = (
+    ValueError,
+    TypeError,
+    RuntimeError,
+    OSError,
+    ImportError,
+    MemoryError,
+    gym.error.Error,
+)
 
 
 def main() -> None:
@@ -33,8 +45,7 @@ def main() -> None:
     try:
         module = name.replace("-", "_")
         program = getattr(import_module(f"wm_gym.programs.{module}"), module)
-        flat = (tyro.conf.OmitArgPrefixes,)
-        tyro.cli(program, prog=f"wm-gym {name}", args=arguments, config=flat)
+        tyro.cli(program, prog=f"wm-gym {name}", args=arguments)
     except BrokenPipeError:  # whoever read what is printed has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except _EXPECTED as error:

@@ -52,6 +52,7 @@ else:
     )
 
 
+@tyro.conf.configure(tyro.conf.OmitArgPrefixes)
 def collect(job: JobOfPreset) -> None:
     """Log a dataset on all cores; the same command goes on where a stopped one was."""
     recipe, out = job.recipe, job.out

@@ -1,0 +1,443 @@
+"""A world model on disk: a folder that is checked before anything in it is believed.
+
+config.json              what the parts are, whose world it is, where it comes from, how good it is
+autoencoder.safetensors  the weights of each part, float32
+global_model.safetensors
+heads.safetensors
+starts.safetensors       real windows to begin from (may be absent)
+README.md                the model card
+
+Nothing is unpickled and no code is loaded. Classes are on a list, shapes are worked out on paper
+(the meta device) and compared with a file's header before anything is allocated, and no file may
+be a link that leaves the folder. `config.json` is written last and holds the other files' SHA-256,
+so that damage, and files of different models in one folder, are found.
+"""
+
+import contextlib
+import inspect
+import json
+import math
+import os
+import re
+import reprlib
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import save as save_arrays
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from wm_gym.models.autoencoder import Autoencoder
+from wm_gym.models.global_model import GlobalModel
+from wm_gym.models.heads import Heads
+from wm_gym.models.starts import Starts
+from wm_gym.models.world_model import Card, WorldModel
+from wm_gym.storage.files import explain_full_disk, sync_folder, write_atomically
+
+FORMAT = 1
+CONFIG, STARTS, README = "config.json", "starts.safetensors", "README.md"
+PARTS: Mapping[str, type[nn.Module]] = {
+    "autoencoder": Autoencoder,
+    "global_model": GlobalModel,
+    "heads": Heads,
+}
+"""The only classes that a folder can ask for."""
+
+PART_FILES: Mapping[str, str] = {name: f"{name}.safetensors" for name in PARTS}
+FILES = (CONFIG, README, *PART_FILES.values(), STARTS)
+"""All that a folder is made of."""
+
+PACKAGED = Path(__file__).parent.parent / "packaged"
+LARGEST_CONFIG, LARGEST_PART = 1 << 20, 1 << 32
+LARGEST_NUMBER, LARGEST_DEPTH, LONGEST_NAME = 4096, 64, 100
+SCALES = (1e-6, 1e6)
+"""What a scale or noise level can be: the dream divides by it."""
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+
+
+def packaged_names() -> list[str]:
+    return sorted(path.parent.name for path in PACKAGED.glob(f"*/{CONFIG}"))
+
+
+def located(name_or_path: str | Path, *, token: str | None = None) -> Path:
+    """The folder of a packaged name, a path or a Hub id, which is fetched."""
+    if not isinstance(name_or_path, (str, os.PathLike)):
+        raise TypeError(
+            f"world_model is a {type(name_or_path).__name__}, expected a packaged name, a folder, "
+            "a Hub id or a WorldModel"
+        )
+    name = os.fspath(name_or_path)
+    if not name:
+        raise ValueError("world_model is empty, expected a packaged name, a folder or a Hub id")
+    if name in packaged_names():
+        return PACKAGED / name
+    if os.path.exists(name):
+        return Path(name)
+    if _HUB_ID.fullmatch(name) and not name.startswith(".") and ".." not in name:
+        return _fetched(name, token)
+    raise FileNotFoundError(
+        f"world_model {name!r} is no packaged name {packaged_names()}, no folder, "
+        "and no Hub id (user/repo@revision)"
+    )
+
+
+def _fetched(hub_id: str, token: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    repo, _, revision = hub_id.partition("@")
+    try:
+        path = snapshot_download(
+            repo, revision=revision or None, token=token, allow_patterns=list(FILES)
+        )
+    except Exception as error:
+        raise FileNotFoundError(
+            f"world model {hub_id!r} is no folder here and could not be fetched from the Hub: "
+            f"{error}. Is the name right and the network there? A folder needs neither"
+        ) from error
+    return Path(path)
+
+
+def load_world_model(folder: Path) -> WorldModel:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder; a world model is one, with {CONFIG}")
+    config = _config(folder)
+    digests = config["sha256"]
+    parts = {name: _part(folder, config["parts"][name], name, digests) for name in PARTS}
+    with _named(folder / CONFIG):
+        card = Card(
+            system=config["system"],
+            denoising_steps=config["denoising_steps"],
+            facts=config.get("facts", {}),
+        )
+        world_model = WorldModel(**parts, card=card)  # type: ignore[arg-type]
+    if STARTS in digests or _exists(folder / STARTS):
+        world_model.starts = _starts(folder / STARTS, world_model, digests)
+    return world_model.eval().requires_grad_(False)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """What goes wrong within is a ValueError that says which file and why."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"{path} is refused: {reason}") from error
+
+
+def _exists(path: Path) -> bool:
+    return path.is_symlink() or path.exists()
+
+
+def _checked_file(path: Path, *, largest: int) -> int:
+    """The size of a plain file within its folder."""
+    if not _exists(path):
+        raise FileNotFoundError(f"{path} is missing: this is no whole world model")
+    homes = [folder := path.parent.resolve()]
+    if folder.parent.name == "snapshots":  # the Hub's cache: links to a repository's blobs, and
+        repository = folder.parent.parent  # since huggingface_hub 2 from there to shared ones
+        homes += [repository / "blobs", repository.parent / "blobs"]
+    with _named(path):
+        target = path.resolve(strict=True)
+        if not any(target.is_relative_to(home) for home in homes):
+            raise ValueError("it is a link that leaves the folder")
+        if not path.is_file():
+            raise ValueError("it is not a plain file")
+        if not 0 < (size := path.stat().st_size) <= largest:
+            raise ValueError(f"it has {size} bytes, expected 1 to {largest}")
+    return size
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG
+    _checked_file(path, largest=LARGEST_CONFIG)
+    with _named(path):
+        config = _read_json(path.read_bytes())
+        came = config.get("format") if isinstance(config, dict) else None
+        if type(came) is not int or came != FORMAT:
+            raise ValueError(
+                f"its format is {_shown(came)}, expected {FORMAT}: get a newer wm_gym?"
+            )
+        expected = {"system": str, "denoising_steps": int, "parts": dict, "sha256": dict}
+        for name, kind in expected.items():
+            if type(config.get(name)) is not kind:
+                raise ValueError(
+                    f"{name} is {_shown(config.get(name))}, expected a {kind.__name__}"
+                )
+        if not 1 <= config["denoising_steps"] <= 100:
+            raise ValueError(
+                f"denoising_steps is {_shown(config['denoising_steps'])}, expected 1 to 100"
+            )
+        if not isinstance(config.get("facts", {}), dict):
+            raise ValueError(f"facts is {_shown(config['facts'])}, expected a dictionary")
+        if set(config["parts"]) != set(PARTS):
+            raise ValueError(f"parts are {_shown(sorted(config['parts']))}, expected {[*PARTS]}")
+        for name, part in config["parts"].items():
+            _check_part(name, part)
+    return config
+
+
+def _read_json(content: bytes) -> Any:
+    """Finite numbers only, and no key twice: what is read is all that is there."""
+    return json.loads(
+        content.decode(), parse_float=_finite, parse_constant=_finite, object_pairs_hook=_table
+    )
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"it holds {_shown(text)}, which is not a finite number")
+    return number
+
+
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(table := dict(pairs)) < len(pairs):
+        raise ValueError(f"it has a key twice, among {_shown(sorted(table))}")
+    return table
+
+
+def _shown(value: Any) -> str:
+    """For messages: what comes from a file may be of any length."""
+    return reprlib.repr(value)
+
+
+def _check_part(name: str, part: Any) -> None:
+    """Class and arguments are as expected, and no number is big enough to do harm."""
+    kind = PARTS[name]
+    if not isinstance(part, dict) or part.get("class") != kind.__name__:
+        raise ValueError(f"part {name} is {_shown(part)}, expected one of class {kind.__name__}")
+    arguments, parameters = part.get("config"), inspect.signature(kind).parameters
+    if not isinstance(arguments, dict) or set(arguments) != set(parameters):
+        raise ValueError(f"part {name} needs exactly the settings {sorted(parameters)}")
+    for argument, value in arguments.items():
+        _check_setting(f"{name}.{argument}", value, parameters[argument].default)
+    if arguments.get("blocks", 1) > LARGEST_DEPTH:
+        raise ValueError(f"{name}.blocks is {arguments['blocks']}, expected 1 to {LARGEST_DEPTH}")
+
+
+def _check_setting(name: str, value: Any, default: Any) -> None:
+    """The default tells what a setting is: a text, a count, sizes, a scale (not 0), a number."""
+    if isinstance(default, tuple):
+        if not isinstance(value, list) or len(value) != len(default):
+            raise ValueError(f"{name} is {_shown(value)}, expected {len(default)} numbers")
+        for number in value:
+            _check_setting(name, number, 1)
+        return
+    wanted = (int, float) if isinstance(default, float) else (type(default),)
+    if type(value) not in wanted:
+        raise ValueError(f"{name} is {_shown(value)}, expected a {type(default).__name__}")
+    if isinstance(default, str) and len(value) > LONGEST_NAME:
+        raise ValueError(f"{name} is {_shown(value)}, expected up to {LONGEST_NAME} letters")
+    if isinstance(default, int) and not 1 <= value <= LARGEST_NUMBER:
+        raise ValueError(f"{name} is {_shown(value)}, expected 1 to {LARGEST_NUMBER}")
+    if isinstance(default, float):
+        low, high = SCALES if default else (-SCALES[1], SCALES[1])
+        if not low <= value <= high:
+            raise ValueError(f"{name} is {_shown(value)}, expected {low:g} to {high:g}")
+
+
+def _part(
+    folder: Path, described: Mapping[str, Any], name: str, digests: Mapping[str, Any]
+) -> nn.Module:
+    path = folder / PART_FILES[name]
+    arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in described["config"].items()}
+    with _named(folder / CONFIG), torch.device("meta"):
+        on_paper = PARTS[name](**arguments)
+    shapes = {k: list(v.shape) for k, v in on_paper.state_dict().items()}
+    tensors = _tensors(path, {k: ("F32", shape) for k, shape in shapes.items()}, digests)
+    with _named(path):
+        for key, tensor in tensors.items():
+            if not torch.isfinite(tensor).all():
+                raise ValueError(f"{key} holds numbers that are not finite")
+        with torch.random.fork_rng(devices=[]):  # first weights are drawn, only to be replaced
+            part = PARTS[name](**arguments)
+        part.load_state_dict(tensors)
+    return part
+
+
+Expected = Mapping[str, tuple[str, list[int] | None]]
+"""Name of each tensor to its type and shape; None stands for any."""
+
+
+def _tensors(path: Path, expected: Expected, digests: Mapping[str, Any]) -> dict[str, Tensor]:
+    size = _checked_file(path, largest=LARGEST_PART)
+    with _named(path):
+        _check_header(path, size, expected)
+        content = path.read_bytes()
+        if sha256(content).hexdigest() != digests.get(path.name):
+            raise ValueError(f"its SHA-256 is not the one in {CONFIG}: it is not what was saved")
+        return load_tensors(content)
+
+
+def _check_header(path: Path, size: int, expected: Expected) -> None:
+    """Names, types and shapes are the expected ones, and the bytes add up."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= min(size - 8, LARGEST_CONFIG):
+            raise ValueError("its header is damaged or cut off")
+        header = _read_json(file.read(length))
+    if not isinstance(header, dict):
+        raise ValueError("its header is not a table")
+    header.pop("__metadata__", None)
+    if odd := set(header) ^ set(expected):
+        raise ValueError(f"it does not hold the expected tensors: {_shown(sorted(odd))} differ")
+    total = 8 + length + sum(_bytes(key, header[key], *expected[key]) for key in expected)
+    if size != total:
+        raise ValueError(f"it has {size} bytes, expected {total}: it was cut off or added to")
+
+
+def _bytes(key: str, entry: Any, dtype: str, shape: list[int] | None) -> int:
+    """How many the header gives a tensor, which must be of this type and shape."""
+    match entry:
+        case {"dtype": found, "shape": list(sizes), "data_offsets": [int(begin), int(end)]}:
+            if found == dtype and shape in (None, sizes):
+                return end - begin
+    raise ValueError(f"{key} is {_shown(entry)}, expected {dtype} {shape or ''}")
+
+
+_STARTS_DTYPES = {"png": "U8", "end": "I64", "first": "I64", "action": "F32"}
+
+
+def _starts(path: Path, world_model: WorldModel, digests: Mapping[str, Any]) -> Starts:
+    tensors = _tensors(path, {name: (kind, None) for name, kind in _STARTS_DTYPES.items()}, digests)
+    with _named(path):
+        starts = Starts(**{name: tensor.numpy() for name, tensor in tensors.items()})
+        starts.check(world_model.frame_shape, world_model.action_size, world_model.context)
+    return starts
+
+
+def save_world_model(world_model: WorldModel, folder: Path, *, readme: str | None) -> None:
+    """Nothing is replaced before the new folder is whole, on the disk, and has been read back."""
+    folder = folder.resolve()
+    if _exists(folder) and not _is_ours(folder):
+        raise FileExistsError(
+            f"{folder} exists and is not, or not only, a world model: it is not overwritten. "
+            "Save to another folder, or move it away"
+        )
+    fresh = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        with explain_full_disk(f"{folder} was not saved", lambda: "free some space"):
+            _write(world_model, fresh, readme)
+        _check_readable(fresh, folder)
+        _put_in_place(fresh, folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    sync_folder(folder.parent)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether nothing but a world model is lost with this folder."""
+    if not folder.is_dir():
+        return False
+    if not (names := {path.name for path in folder.iterdir()}):
+        return True
+    try:
+        _checked_file(folder / CONFIG, largest=LARGEST_CONFIG)
+        config = _read_json((folder / CONFIG).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return names <= set(FILES) and isinstance(config, dict) and {"format", "parts"} <= set(config)
+
+
+def _check_readable(fresh: Path, folder: Path) -> None:
+    try:
+        load_world_model(fresh)
+    except ValueError as error:
+        reason = str(error).replace(f"{fresh}{os.sep}", "")
+        raise ValueError(f"{folder} was not saved, nobody could load it: {reason}") from error
+
+
+def _put_in_place(fresh: Path, folder: Path) -> None:
+    if not folder.exists():
+        fresh.rename(folder)
+        return
+    old = fresh.with_suffix(".old")
+    try:
+        folder.rename(old)
+        fresh.rename(folder)
+    finally:
+        if not folder.exists():  # stopped in between
+            old.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _write(world_model: WorldModel, folder: Path, readme: str | None) -> None:
+    parts, card = {name: getattr(world_model, name) for name in PARTS}, world_model.card
+    tensors = {
+        PART_FILES[name]: save_tensors({k: _plain(v) for k, v in part.state_dict().items()})
+        for name, part in parts.items()
+    }
+    if (starts := world_model.starts) is not None:
+        arrays = {name: np.ascontiguousarray(getattr(starts, name)) for name in _STARTS_DTYPES}
+        tensors[STARTS] = save_arrays(arrays)
+    config = _json(
+        {
+            "format": FORMAT,
+            "system": card.system,
+            "denoising_steps": card.denoising_steps,
+            "facts": dict(card.facts),
+            "parts": {
+                name: {"class": type(part).__name__, "config": _settings(part)}
+                for name, part in parts.items()
+            },
+            "sha256": {name: sha256(content).hexdigest() for name, content in tensors.items()},
+        }
+    )
+    about = (readme or _readme(world_model)).encode()
+    for name, content in {**tensors, README: about, CONFIG: config}.items():
+        write_atomically(folder / name, content)
+
+
+def _json(config: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(config, indent=2, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the world model's card is no JSON: {error}; its facts can be texts, finite numbers, "
+            "and lists and dictionaries of them"
+        ) from error
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().float().contiguous()
+
+
+def _settings(part: Any) -> dict[str, Any]:
+    return {name: part.config[name] for name in inspect.signature(type(part)).parameters}
+
+
+def _readme(world_model: WorldModel) -> str:
+    card = world_model.card
+    facts = "\n".join(f"* {name}: {value}" for name, value in card.facts.items())
+    return (
+        "---\nlibrary_name: wm_gym\ntags: [world-model, gymnasium, diffusion]\n---\n"
+        f"# A world model of {card.system}\n\n{facts}\n\n"
+        '```python\nimport gymnasium as gym\n\nenv = gym.make("wm_gym:WM-v0", '
+        'world_model="this folder")\n```\n'
+    )
+
+
+def upload_world_model(
+    world_model: WorldModel, repo_id: str, *, token: str | None, private: bool
+) -> str:
+    from tempfile import TemporaryDirectory
+
+    from huggingface_hub import HfApi
+
+    api = HfApi(token=token)
+    try:
+        with TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "world-model"
+            save_world_model(world_model, folder, readme=None)
+            repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+            return str(api.upload_folder(repo_id=repo_id, folder_path=folder))
+    except Exception as error:
+        raise RuntimeError(f"the world model was not uploaded to {repo_id!r}: {error}") from error

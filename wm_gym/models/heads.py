@@ -1,0 +1,81 @@
+"""What a latent is worth: reward and coverage, and how far the dream may be off."""
+
+from dataclasses import dataclass
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from wm_gym.models.global_model import Residual
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Judgement:
+    reward: Float[Tensor, "b"]
+    """Of the transition (z, a, z′)."""
+
+    coverage: Float[Tensor, "b"]
+    """In z′, within [0, 1]."""
+
+    error: Float[Tensor, "b"]
+    """How far z′ is expected to be from the truth because of this one step, root mean square."""
+
+
+class Heads(ModelMixin, ConfigMixin):
+    """Regression from the latents before and after a step. Coverage looks at z′ alone, so that a
+    first frame has one too; the error is a dreamt step's own, in units of `change_scale`."""
+
+    @register_to_config
+    def __init__(
+        self,
+        latent_size: int = 32,
+        action_size: int = 2,
+        width: int = 256,
+        blocks: int = 2,
+        latent_scale: float = 0.5,
+        change_scale: float = 0.03,
+        reward_mean: float = 0.0,
+        reward_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        told = 2 * latent_size + action_size
+        self.reward = _network(told, width, blocks)
+        self.coverage = _network(latent_size, width, blocks)
+        self.error = _network(told, width, blocks)
+
+    def forward(
+        self,
+        latent: Float[Tensor, "b d"],
+        action: Float[Tensor, "b a"],
+        next_latent: Float[Tensor, "b d"],
+    ) -> Float[Tensor, "b 3"]:
+        """Reward in units of its scale, coverage, logarithm of the error in units of the change."""
+        config = self.config
+        moved = (next_latent - latent) / (2 * config.change_scale)
+        told = torch.cat([next_latent / config.latent_scale, moved, action], dim=1)
+        coverage = self.coverage(next_latent / config.latent_scale)
+        log_error = 8 * torch.tanh(self.error(told) / 8)  # so that its exponential is finite
+        return torch.cat([self.reward(told), coverage, log_error], dim=1).to(latent.dtype)
+
+    def judge(
+        self,
+        latent: Float[Tensor, "b d"],
+        action: Float[Tensor, "b a"],
+        next_latent: Float[Tensor, "b d"],
+    ) -> Judgement:
+        reward, coverage, log_error = self(latent, action, next_latent).unbind(1)
+        return Judgement(
+            reward=self.config.reward_mean + self.config.reward_scale * reward,
+            coverage=coverage.clamp(0, 1),
+            error=log_error.exp() * self.config.change_scale,
+        )
+
+    def coverage_of(self, latent: Float[Tensor, "b d"]) -> Float[Tensor, "b"]:
+        return self.coverage(latent / self.config.latent_scale)[:, 0].clamp(0, 1)
+
+
+def _network(inputs: int, width: int, blocks: int) -> nn.Sequential:
+    layers = [nn.Linear(inputs, width), *(Residual(width) for _ in range(blocks))]
+    return nn.Sequential(*layers, nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, 1))

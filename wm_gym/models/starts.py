@@ -1,0 +1,109 @@
+"""Real moments that a dream can begin from, kept as PNG until they are asked for."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Int, UInt8
+
+from wm_gym.storage.png import decode_png, encode_png
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Start:
+    frames: UInt8[np.ndarray, "k h w c"]
+    action: Float32[np.ndarray, "k0 a"]
+    """What led from each frame to the next."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Starts:
+    """Windows of one or more frames. Those of one frame are all that a real system has at reset."""
+
+    png: UInt8[np.ndarray, "bytes"]
+    """All pictures in a row."""
+
+    end: Int[np.ndarray, "p"]
+    """Where each picture ends among the bytes."""
+
+    first: Int[np.ndarray, "n1"]
+    """Each window's first picture; the last entry is the number of pictures."""
+
+    action: Float32[np.ndarray, "p a"]
+    """What followed each picture; zeros after a window's last."""
+
+    def __len__(self) -> int:
+        return len(self.first) - 1
+
+    def __getitem__(self, i: int) -> Start:
+        i = range(len(self))[i]  # IndexError beyond
+        pictures = range(self.first[i], self.first[i + 1])
+        return Start(
+            frames=np.stack([self._picture(p) for p in pictures]),
+            action=self.action[pictures.start : pictures.stop - 1],
+        )
+
+    def _picture(self, p: int) -> UInt8[np.ndarray, "h w c"]:
+        return decode_png(self._blob(p))
+
+    def _blob(self, p: int) -> bytes:
+        begin = self.end[p - 1] if p else 0
+        return self.png[begin : self.end[p]].tobytes()
+
+    def check(self, frame_shape: tuple[int, ...], action_size: int, context: int) -> None:
+        """ValueError where these are no starts of such a world; looks at every picture."""
+        self._check_sums()
+        if self.action.shape[1:] != (action_size,) or not np.isfinite(self.action).all():
+            raise ValueError(
+                f"its actions are of shape {self.action.shape} or not finite, expected "
+                f"{action_size} finite numbers each"
+            )
+        if (longest := np.diff(self.first).max()) > context:
+            raise ValueError(f"a window has {longest} frames, expected up to {context}")
+        for p in range(len(self.end)):
+            try:
+                self._check_picture(p, frame_shape)
+            except ValueError as error:
+                raise ValueError(f"picture {p}: {error}") from error
+
+    def _check_sums(self) -> None:
+        ranks = self.png.ndim, self.end.ndim, self.first.ndim, self.action.ndim
+        whole = ranks == (1, 1, 1, 2) and (
+            len(self.first) > 1
+            and self.first[0] == 0
+            and self.first[-1] == len(self.end) == len(self.action)
+            and self.end[-1] == len(self.png)
+            and (np.diff(self.first) >= 1).all()
+            and (np.diff(self.end, prepend=0) > 0).all()
+        )
+        if not whole:
+            raise ValueError("its windows and pictures do not add up")
+
+    def _check_picture(self, p: int, frame_shape: tuple[int, ...]) -> None:
+        """Its size first, as its header and its length tell it: a few bytes can inflate to much."""
+        png, (height, width, _) = self._blob(p), frame_shape
+        told = int.from_bytes(png[20:24]), int.from_bytes(png[16:20])
+        most = 2 * math.prod(frame_shape) + 1024
+        if told != (height, width) or len(png) > most:
+            raise ValueError(
+                f"a PNG of {len(png)} bytes and {told[0]} × {told[1]} pixels, "
+                f"expected up to {most} bytes and {height} × {width}"
+            )
+        if (shape := decode_png(png).shape) != frame_shape:
+            raise ValueError(f"it is of shape {shape}, expected {frame_shape}")
+
+    @classmethod
+    def pack(cls, starts: Sequence[Start]) -> "Starts":
+        if not starts:
+            raise ValueError("there are no starts to pack, expected at least one")
+        pngs = [encode_png(frame) for start in starts for frame in start.frames]
+        actions = [
+            np.concatenate([start.action, np.zeros((1, start.action.shape[1]))]) for start in starts
+        ]
+        return cls(
+            png=np.frombuffer(b"".join(pngs), np.uint8),
+            end=np.cumsum([len(png) for png in pngs], dtype=np.int64),
+            first=np.cumsum([0, *(len(start.frames) for start in starts)], dtype=np.int64),
+            action=np.concatenate(actions).astype(np.float32),
+        )

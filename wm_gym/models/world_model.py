@@ -1,0 +1,174 @@
+"""The world model: a picture's keypoints, their next places by diffusion, and what they are worth.
+
+`WorldModel.step` is pure. Environments add state and noise to it; nothing else steps a dream.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from wm_gym.models.autoencoder import Autoencoder
+from wm_gym.models.edm import karras_sigmas
+from wm_gym.models.global_model import GlobalModel
+from wm_gym.models.heads import Heads
+from wm_gym.models.starts import Starts
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a model folder's config.json says besides its parts."""
+
+    system: str
+    """Of which it dreams; a registered name."""
+
+    denoising_steps: int = 1
+    """Denoiser calls a frame that are used unless others are asked for."""
+
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Where it comes from and how good it is: dataset, hash, command, scores."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WorldState:
+    """All that the future of b dreams depends on, besides actions and noise."""
+
+    latents: Float[Tensor, "b k d"]
+    """Of the last frames."""
+
+    action: Float[Tensor, "b k0 a"]
+    """That led from each of them to the next."""
+
+    error: Float[Tensor, "b"]
+    """Expected error of the last latent, root mean square; 0 where it is encoded from real."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Transition:
+    state: WorldState
+    reward: Float[Tensor, "b"]
+    coverage: Float[Tensor, "b"]
+
+
+class WorldModel(nn.Module):
+    def __init__(
+        self,
+        autoencoder: Autoencoder,
+        global_model: GlobalModel,
+        heads: Heads,
+        *,
+        card: Card,
+        starts: Starts | None = None,
+    ) -> None:
+        super().__init__()
+        self.autoencoder, self.global_model, self.heads = autoencoder, global_model, heads
+        self.card, self.starts = card, starts
+        sizes = {autoencoder.latent_size, global_model.config.latent_size, heads.config.latent_size}
+        actions = {global_model.config.action_size, heads.config.action_size}
+        if len(sizes) > 1 or len(actions) > 1:
+            raise ValueError(f"parts disagree: latents of {sizes}, actions of {actions} numbers")
+
+    @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        height, width, colours = self.autoencoder.config.frame_shape
+        return height, width, colours
+
+    @property
+    def action_size(self) -> int:
+        return int(self.global_model.config.action_size)
+
+    @property
+    def context(self) -> int:
+        return int(self.global_model.config.context)
+
+    @property
+    def latent_size(self) -> int:
+        return self.autoencoder.latent_size
+
+    @property
+    def device(self) -> torch.device:
+        return self.heads.device
+
+    def cast(self, dtype: torch.dtype) -> "WorldModel":
+        """Compute the large parts in this; positions, sampler and heads stay float32."""
+        parts = (self.autoencoder.encoder, self.autoencoder.painter)
+        denoiser = self.global_model
+        for part in (*parts, denoiser.stem, denoiser.trunk, denoiser.out):
+            part.to(dtype)
+        for part in parts:
+            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return self
+
+    def sigmas(self, denoising_steps: int) -> Float[Tensor, "n"]:
+        config = self.global_model.config
+        return karras_sigmas(
+            denoising_steps, sigma_min=config.sigma_min, sigma_max=config.sigma_max
+        ).to(self.device)
+
+    def encode(self, frames: UInt8[Tensor, "b h w c"]) -> Float[Tensor, "b d"]:
+        return self.autoencoder.encode(to_unit(frames))
+
+    def decode(self, latent: Float[Tensor, "b d"]) -> UInt8[Tensor, "b h w c"]:
+        return to_colour(self.autoencoder.decode(latent))
+
+    def begin(
+        self, frames: UInt8[Tensor, "b k h w c"], action: Float[Tensor, "b k0 a"]
+    ) -> WorldState:
+        """From real frames, as many as the context."""
+        latents = self.encode(frames.flatten(0, 1)).view(*frames.shape[:2], -1)
+        return WorldState(
+            latents=latents, action=action, error=torch.zeros(len(frames), device=frames.device)
+        )
+
+    def step(
+        self,
+        state: WorldState,
+        action: Float[Tensor, "b a"],
+        noise: Float[Tensor, "b d"],
+        sigmas: Float[Tensor, "n"],
+    ) -> Transition:
+        """Differentiable in state and action; draws nothing, mutates nothing."""
+        actions = torch.cat([state.action, action[:, None]], dim=1)
+        latent = self.global_model.next_latent(state.latents, actions, noise, sigmas)
+        judged = self.heads.judge(state.latents[:, -1], action, latent)
+        following = WorldState(
+            latents=torch.cat([state.latents[:, 1:], latent[:, None]], dim=1),
+            action=actions[:, 1:],
+            error=(state.error.square() + judged.error.square()).sqrt(),
+        )
+        return Transition(state=following, reward=judged.reward, coverage=judged.coverage)
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | Path, *, token: str | None = None) -> "WorldModel":
+        """A packaged name ("push-t"), a folder, or a Hub id ("user/repo@revision")."""
+        from wm_gym.models.folder import load_world_model, located
+
+        return load_world_model(located(name_or_path, token=token))
+
+    def save_pretrained(self, folder: Path | str, *, readme: str | None = None) -> None:
+        """A whole folder, or none: an older model there is replaced in one step."""
+        from wm_gym.models.folder import save_world_model
+
+        save_world_model(self, Path(folder), readme=readme)
+
+    def push_to_hub(self, repo_id: str, *, token: str | None = None, private: bool = False) -> str:
+        """The address of what was uploaded."""
+        from wm_gym.models.folder import upload_world_model
+
+        return upload_world_model(self, repo_id, token=token, private=private)
+
+
+def to_unit(frames: UInt8[Tensor, "*n h w c"]) -> Float[Tensor, "*n c h w"]:
+    """Colours in [−1, 1], channels first, as the networks see frames."""
+    return frames.movedim(-1, -3).float() / 127.5 - 1
+
+
+def to_colour(frames: Float[Tensor, "*n c h w"]) -> UInt8[Tensor, "*n h w c"]:
+    """Whole colour values, channels last, as environments hand frames out."""
+    return ((frames.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).movedim(-3, -1)

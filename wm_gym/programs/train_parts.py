@@ -1,0 +1,274 @@
+"""The parts of a world model, trained one after the other; each goes on where it stopped."""
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from PIL import Image
+from torch import nn
+from tqdm import tqdm
+
+from wm_gym.data import Dataset, WindowBatch, Windows
+from wm_gym.data.windows import Batches
+from wm_gym.models.autoencoder import Autoencoder
+from wm_gym.models.global_model import GlobalModel
+from wm_gym.models.heads import Heads
+from wm_gym.models.world_model import to_colour, to_unit
+from wm_gym.storage.files import write_atomically
+from wm_gym.systems import system_named
+from wm_gym.training.autoencoder import ReconstructionLoss, median_frame
+from wm_gym.training.checkpoint import load_checkpoint, save_checkpoint
+from wm_gym.training.film import filmstrip
+from wm_gym.training.global_model import DenoisingLoss, Dreaming, Scales
+from wm_gym.training.heads import JudgingLoss, reward_scale
+from wm_gym.training.latents import LatentWindows, encode_dataset
+from wm_gym.training.trainer import Loss, Optimisation, Trainer, Update
+
+CHECKPOINT, CURVE, PICTURE = "checkpoint.pt", "curve.jsonl", "picture.png"
+FILMED = (0, 1, 2, 5, 10, 15, 30, 50)
+"""Frames after the context that the filmstrip shows."""
+
+Model = TypeVar("Model", bound=nn.Module)
+Batch = TypeVar("Batch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    data: Path
+    """The dataset to learn from."""
+
+    out: Path
+    """Where the model, its checkpoints, curves and pictures go; a run that is there goes on."""
+
+    test: Path | None = None
+    """A dataset to film, real above dream; without it the one to learn from."""
+
+    autoencoder_of: Path | None = None
+    """Another run whose autoencoder to take instead of training one: for comparisons."""
+
+    patch: int = 6
+    """Pixels of a cell's side."""
+
+    keypoints: int = 16
+    """Of the autoencoder; the latent is their positions."""
+
+    channels: int = 64
+    """Of the autoencoder."""
+
+    width: int = 512
+    """Of the global model."""
+
+    blocks: int = 4
+    """Of the global model."""
+
+    action_encoding: Literal["linear", "two-hot"] = "two-hot"
+    starts: int = 1024
+    """How many real moments to keep with the model, to begin dreams from."""
+
+    autoencoder: Optimisation = field(
+        default_factory=lambda: Optimisation(updates=10_000, learning_rate=1.5e-3)
+    )
+    global_model: Optimisation = field(
+        default_factory=lambda: Optimisation(updates=24_000, batch_size=1024)
+    )
+    dreaming: Dreaming = field(default_factory=Dreaming)
+    heads: Optimisation = field(
+        default_factory=lambda: Optimisation(updates=6_000, batch_size=1024)
+    )
+    save_minutes: float = 3.0
+    """How often to save a checkpoint and a picture."""
+
+    def __post_init__(self) -> None:
+        for name in ("patch", "keypoints", "channels", "width", "blocks", "starts"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: a dataset, its settings and the processes it runs on."""
+
+    config: Train
+    dataset: Dataset
+    accelerator: Accelerator
+
+    def autoencoder(self) -> Autoencoder:
+        config, dataset = self.config, self.dataset
+        set_seed(config.autoencoder.seed)  # a program may: for the first weights
+        model = Autoencoder(
+            frame_shape=dataset.spec.picture,
+            patch=config.patch,
+            keypoints=config.keypoints,
+            channels=config.channels,
+        ).to(memory_format=torch.channels_last)
+        background = to_unit(torch.from_numpy(median_frame(dataset)))
+        model.set_background(background)
+        trainer = Trainer(model, config.autoencoder, self.accelerator)
+        loss = ReconstructionLoss(background.to(self.accelerator.device))
+        shown = torch.from_numpy(self._film(length=1, count=10).frames[0])
+
+        def picture(model: Autoencoder) -> np.ndarray:
+            with torch.no_grad():
+                painted = to_colour(model(to_unit(shown).to(model.device))).cpu()
+            both = [torch.cat(list(part), dim=1) for part in (shown, painted)]
+            return torch.cat(both).numpy()
+
+        folder = (config.autoencoder_of or config.out) / "autoencoder"
+        if config.autoencoder_of is not None:
+            trainer.load_state_dict(load_checkpoint(folder / CHECKPOINT))
+            return trainer.average
+        return self._train(folder, trainer, self._windows(trainer, 1), loss, picture)
+
+    def latents(self, autoencoder: Autoencoder) -> np.ndarray:
+        """Of the whole dataset; kept, under the name of the weights that made them."""
+        weights = hashlib.sha256()
+        for tensor in autoencoder.state_dict().values():
+            weights.update(tensor.cpu().numpy().tobytes())
+        weights.update(self.dataset.hash.encode())
+        home = self.config.autoencoder_of or self.config.out
+        path = home / f"latents-{weights.hexdigest()[:12]}.npy"
+        if not path.exists():
+            bar = tqdm(total=self.dataset.num_frames, unit="frame", desc="encoding", disable=None)
+            with bar, torch.autocast(autoencoder.device.type, torch.bfloat16, precision() != "no"):
+                latents = encode_dataset(autoencoder, self.dataset, bar.update)
+            if self.accelerator.is_main_process:
+                content = io.BytesIO()
+                np.save(content, latents, allow_pickle=False)
+                write_atomically(path, content.getvalue())
+            return latents
+        try:
+            return np.load(path, allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{path} is damaged: {error}; delete it to make it anew") from error
+
+    def global_model(self, autoencoder: Autoencoder, latents: np.ndarray) -> GlobalModel:
+        config, dataset = self.config, self.dataset
+        scales = Scales.of(dataset, latents)
+        set_seed(config.global_model.seed)
+        model = GlobalModel(
+            latent_size=autoencoder.latent_size,
+            action_size=dataset.spec.action_size,
+            context=system_named(dataset.spec.robot_type or "").context,
+            width=config.width,
+            blocks=config.blocks,
+            action_encoding=config.action_encoding,
+            latent_scale=scales.latent,
+            change_scale=scales.change,
+        )
+        trainer = Trainer(model, config.global_model, self.accelerator)
+        context = model.config.context
+        windows = self._windows(trainer, context + config.dreaming.rollout)
+        batches = LatentWindows(windows=windows, latents=latents)
+        shown = [j for j in FILMED if context + j <= self._filmed().index["length"].max()]
+        film = self._film(length=context + shown[-1], count=4)
+
+        def picture(model: GlobalModel) -> np.ndarray:
+            return filmstrip(autoencoder, model, film, shown=shown)
+
+        loss = DenoisingLoss(config.dreaming)
+        return self._train(config.out / "global_model", trainer, batches, loss, picture)
+
+    def heads(self, global_model: GlobalModel, latents: np.ndarray) -> Heads:
+        config, dreamt = self.config, global_model.config
+        mean, spread = reward_scale(torch.from_numpy(self.dataset.reward))
+        set_seed(config.heads.seed)
+        model = Heads(
+            latent_size=dreamt.latent_size,
+            action_size=dreamt.action_size,
+            latent_scale=dreamt.latent_scale,
+            change_scale=dreamt.change_scale,
+            reward_mean=mean,
+            reward_scale=spread,
+        )
+        trainer = Trainer(model, config.heads, self.accelerator)
+        windows = self._windows(trainer, dreamt.context + 1)
+        batches = LatentWindows(windows=windows, latents=latents)
+        return self._train(config.out / "heads", trainer, batches, JudgingLoss(global_model), None)
+
+    def _windows(self, trainer: Trainer[Any], length: int) -> Windows:
+        return Windows(
+            self.dataset, length=length, batch_size=trainer.config.batch_size,
+            seed=trainer.seed_of_batches(),
+        )  # fmt: skip
+
+    def _film(self, *, length: int, count: int) -> WindowBatch:
+        """Windows to film, always the same."""
+        return Windows(self._filmed(), length=length, batch_size=count, seed=0).batch(0)
+
+    def _filmed(self) -> Dataset:
+        return Dataset.open(self.config.test) if self.config.test else self.dataset
+
+    def _train(
+        self,
+        folder: Path,
+        trainer: Trainer[Model],
+        batches: Batches[Batch],
+        loss: Loss[Batch],
+        picture: Callable[[Model], np.ndarray] | None,
+    ) -> Model:
+        """One part to its end, saved every few minutes and when it is interrupted."""
+        if (checkpoint := folder / CHECKPOINT).exists():
+            trainer.load_state_dict(load_checkpoint(checkpoint))
+        bar = tqdm(
+            total=trainer.config.updates,
+            initial=trainer.step,
+            unit="step",
+            disable=None,
+            desc=folder.name,
+        )
+        saved, recent = time.monotonic(), list[Update]()
+        try:
+            for update in trainer.train(batches, loss):
+                recent.append(update)
+                bar.update()
+                if len(recent) % 20 == 0:
+                    bar.set_postfix(_means(recent[-20:]))
+                if time.monotonic() - saved > 60 * self.config.save_minutes:
+                    _save(folder, trainer, recent, picture)
+                    saved, recent = time.monotonic(), []
+        finally:
+            bar.close()
+            _save(folder, trainer, recent, picture)
+        return trainer.average
+
+
+def precision() -> str:
+    """bf16 where the machine multiplies it fast."""
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "no"
+    return "bf16" if torch.backends.cpu.get_cpu_capability().startswith("AVX512") else "no"
+
+
+def _means(updates: list[Update]) -> dict[str, float]:
+    rows = [
+        {"loss": u.loss, **u.scores, "gradient_norm": u.gradient_norm, "rate": u.learning_rate}
+        for u in updates
+    ]
+    return {name: float(f"{np.nanmean([row[name] for row in rows]):.3g}") for name in rows[0]}
+
+
+def _save(
+    folder: Path,
+    trainer: Trainer[Model],
+    recent: list[Update],
+    picture: Callable[[Model], np.ndarray] | None,
+) -> None:
+    if not (recent and trainer.accelerator.is_main_process):
+        return
+    save_checkpoint(folder / CHECKPOINT, trainer.state_dict())
+    line = {"time": time.time(), **_means(recent), "step": trainer.step}
+    with (folder / CURVE).open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    if picture is not None:
+        png = io.BytesIO()
+        Image.fromarray(picture(trainer.average)).save(png, "png")
+        write_atomically(folder / PICTURE, png.getvalue())

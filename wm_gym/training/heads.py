@@ -1,0 +1,65 @@
+"""Training the heads, on logged rewards and coverages and on the frozen dream's own errors."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import huber_loss
+
+from wm_gym.models.edm import karras_sigmas
+from wm_gym.models.global_model import GlobalModel
+from wm_gym.models.heads import Heads
+from wm_gym.training.latents import LatentBatch
+
+
+@dataclass(frozen=True, eq=False)
+class JudgingLoss:
+    """Reward and coverage of real transitions; the error of one dreamt step from a real context.
+
+    The error e of a step is taken for normal with the predicted scale s: log s + e²/2s², which is
+    smallest where s² is the mean of e².
+    """
+
+    dreamer: GlobalModel
+
+    def __call__(
+        self, model: nn.Module, batch: LatentBatch, generator: torch.Generator
+    ) -> tuple[Tensor, Mapping[str, float]]:
+        heads = cast(Heads, getattr(model, "module", model))
+        config, device, k = heads.config, heads.device, self.dreamer.config.context
+        latents, action = batch.latents.to(device), batch.action.to(device)
+        now, acted, truth = latents[:, k - 1], action[:, k - 1], latents[:, k]
+        dreamt = self._dreamt(latents[:, :k], action[:, :k], generator)
+        missed = ((dreamt - truth) / config.change_scale).square().mean(1)
+        both = [torch.cat(pair) for pair in ((now, now), (acted, acted), (truth, dreamt))]
+        real, dream = model(*both).chunk(2)
+        reward = (batch.reward[:, k - 1].to(device) - config.reward_mean) / config.reward_scale
+        coverage = batch.coverage[:, k].to(device)
+        log_error = dream[:, 2]
+        losses = {
+            "reward": huber_loss(real[:, 0], reward, delta=0.05) / 0.05,
+            "coverage": huber_loss(real[:, 1], coverage, delta=0.02) / 0.02,
+            "doubt": 0.1 * (log_error + 0.5 * missed * torch.exp(-2 * log_error)).mean(),
+        }
+        with torch.no_grad():
+            scores = {
+                "reward_error": (real[:, 0] - reward).abs().mean().item() * config.reward_scale,
+                "coverage_error": (real[:, 1] - coverage).abs().mean().item(),
+            }
+        return torch.stack(list(losses.values())).sum(), scores
+
+    @torch.no_grad()
+    def _dreamt(self, context: Tensor, action: Tensor, generator: torch.Generator) -> Tensor:
+        first = self.dreamer.config.sigma_max
+        sigmas = karras_sigmas(1, sigma_min=first, sigma_max=first).to(context.device)
+        noise = torch.randn(context[:, 0].shape, generator=generator).to(context.device)
+        return self.dreamer.next_latent(context, action, noise, sigmas)
+
+
+def reward_scale(values: Tensor) -> tuple[float, float]:
+    """Mean and spread of the logged rewards."""
+    spread = float(values.std())
+    return float(values.mean()), spread if math.isfinite(spread) and spread > 1e-6 else 1.0

@@ -1,0 +1,23 @@
+"""Choosing the real moments that a packaged dream begins from."""
+
+import numpy as np
+
+from wm_gym.data import Dataset
+from wm_gym.models.starts import Start, Starts
+
+
+def choose_starts(dataset: Dataset, *, count: int, context: int, seed: int) -> Starts:
+    """Half of them are first frames of episodes, all that a real system offers at reset; the other
+    half are windows from anywhere, as even over the episodes as can be."""
+    rng = np.random.default_rng(seed)
+    episodes = rng.permutation(len(dataset))
+    chosen = [dataset.index[episodes[i % len(episodes)]] for i in range(count)]
+    starts = []
+    for i, entry in enumerate(chosen):
+        span = int(entry["length"]) - context
+        if i % 2 or span < 0:
+            rows = np.array([entry["start"]])
+        else:
+            rows = entry["start"] + rng.integers(span + 1) + np.arange(context)
+        starts.append(Start(frames=dataset.frames(rows), action=dataset.action[rows[:-1]]))
+    return Starts.pack(starts)
