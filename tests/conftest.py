@@ -10,4 +10,15 @@ with warnings.catch_warnings():  # pygame's use of pkg_resources, once, as it is
     warnings.simplefilter("ignore")
     import gym_pusht  # noqa: F401
 
+import jaxtyping
+import pytest
+
 import wm_gym  # noqa: F401
+
+
+@pytest.fixture
+def unchecked_types():
+    """The type checker of the tests draws from Python's global generator; the package does not."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

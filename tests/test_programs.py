@@ -8,10 +8,12 @@ import sys
 import time
 from pathlib import Path
 
+import gymnasium as gym
 import psutil
 import pytest
 
 from wm_gym.data import Dataset
+from wm_gym.models.world_model import WorldModel
 
 ROOT = Path(__file__).parent.parent
 
@@ -144,21 +146,48 @@ def test_bench_measures_and_writes(tmp_path):
     assert "fresh windows" in done.stdout
 
 
-def test_train_goes_on_where_it_was_and_leaves_a_model(tmp_path):
+def test_train_goes_on_where_it_was_and_leaves_a_world_model(tmp_path):
     data, out = tmp_path / "data", tmp_path / "run"
     wm_gym("collect", "push-t-test", "--episodes", 4, "--steps", 60, "--out", data)
     command = ("train", "tiny", "--data", data, "--test", data, "--out", out, "--save-minutes", 0)
-    wm_gym(*command, "--updates", 3)
-    assert len((out / "curve.jsonl").read_text().splitlines()) == 3
-    done = wm_gym(*command, "--updates", 5)
-    curve = [json.loads(line) for line in (out / "curve.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in curve] == [1, 2, 3, 4, 5]
-    assert str(out / "global") in done.stdout
-    assert (out / "global" / "config.json").exists()
-    assert (out / "rollout.png").stat().st_size > 1000
-    (out / "checkpoint.pt").write_bytes(b"damaged")
+    wm_gym(*command, "--autoencoder.updates", 3, "--global-model.updates", 2, "--heads.updates", 2)
+    assert len(curve_of(out / "autoencoder")) == 3
+    kept = (out / "autoencoder" / "checkpoint.pt").read_bytes()
+    done = wm_gym(
+        *command, "--autoencoder.updates", 3, "--global-model.updates", 4, "--heads.updates", 3
+    )
+    assert (out / "autoencoder" / "checkpoint.pt").read_bytes() == kept
+    for part, steps in (("autoencoder", 3), ("global_model", 4), ("heads", 3)):
+        assert [line["step"] for line in curve_of(out / part)] == list(range(1, steps + 1))
+    assert (out / "autoencoder" / "picture.png").stat().st_size > 1000
+    assert (out / "global_model" / "picture.png").stat().st_size > 1000
+    assert str(out / "world-model") in done.stdout
+    world_model = WorldModel.from_pretrained(out / "world-model")
+    assert world_model.card.system == "PushT"
+    assert world_model.card.facts["dataset"]["frames"] == 4 * 61
+    env = gym.make("WM-PushT-v0", world_model=out / "world-model")
+    env.reset(seed=0)
+    env.step(env.action_space.sample())
+    (out / "heads" / "checkpoint.pt").write_bytes(b"damaged")
     failed = wm_gym(*command, ok=False)
     assert "checkpoint.pt is damaged" in failed.stderr
+
+
+def curve_of(folder):
+    return [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
+
+
+def test_train_runs_on_several_processes(tmp_path, monkeypatch):
+    """Through `accelerate`, with no code of ours: they end with equal weights, and one saves."""
+    data, out = tmp_path / "data", tmp_path / "run"
+    wm_gym("collect", "push-t-test", "--episodes", 4, "--steps", 20, "--out", data)
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node", 2, "-m"]
+    settings = ["--autoencoder.updates", 3, "--global-model.updates", 3, "--heads.updates", 3]
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
+    run(*launch, "wm_gym.programs", "train", "tiny", "--data", data, "--out", out, *settings)
+    for part in ("autoencoder", "global_model", "heads"):
+        assert [line["step"] for line in curve_of(out / part)] == [3]
+    WorldModel.from_pretrained(out / "world-model")
 
 
 def test_first_look(tmp_path):

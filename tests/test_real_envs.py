@@ -4,7 +4,6 @@ import dataclasses
 import pickle
 
 import gymnasium as gym
-import jaxtyping
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env, data_equivalence
@@ -17,14 +16,6 @@ from wm_gym.systems import DOT, system_named
 IDS = ["Real-PushT-v0", "Real-GymPushT-v0", "Real-Dot-v0"]
 OWN_IDS = ["Real-PushT-v0", "Real-Dot-v0"]
 MODES = list(AutoresetMode)
-
-
-@pytest.fixture
-def unchecked_types():
-    """The type checker of the tests draws from Python's global generator; the package does not."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def system_of(env_id):

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,13 @@ class Rules:
     def __post_init__(self) -> None:
         if isinstance(self.horizon, bool) or not isinstance(self.horizon, int) or self.horizon < 1:
             raise ValueError(f"horizon is {self.horizon!r}, expected a whole number of steps ≥ 1")
-        if not 0 <= self.success_threshold <= 1:
-            raise ValueError(f"success_threshold is {self.success_threshold}, expected 0 to 1")
+        threshold = self.success_threshold
+        if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
+            raise ValueError(f"success_threshold is {threshold!r}, expected 0 to 1")
+        if not isinstance(self.terminate_on_success, (bool, np.bool_)):
+            raise ValueError(
+                f"terminate_on_success is {self.terminate_on_success!r}, expected True or False"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +40,8 @@ class EnvState:
     """One environment at one moment: its world, clock, best and random generator."""
 
     system: str
+    kind: str
+    """What world it is of: a simulated or a dreamt one."""
     world: Any
     episode: int
     """Which one since it was seeded, from 0."""
@@ -124,6 +132,7 @@ class Episodes:
         self.check_begun()
         return EnvState(
             system=self.world.system.name,
+            kind=type(self.world).__name__,
             world=self.world.snapshot(i),
             episode=int(self.episode[i]),
             elapsed=int(self.elapsed[i]),
@@ -141,6 +150,9 @@ class Episodes:
             raise ValueError(
                 f"the snapshot is of {state.system}, expected one of {self.world.system.name}"
             )
+        if state.kind != (kind := type(self.world).__name__):
+            raise TypeError(f"the snapshot is of a {state.kind}, not of a {kind}")
+        self.world.check_snapshot(state.world)
 
     def restore(self, i: int, state: EnvState) -> None:
         self.world.restore(i, state.world)

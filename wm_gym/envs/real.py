@@ -3,6 +3,7 @@
 import inspect
 from typing import Any
 
+import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from wm_gym.envs.episodes import Rules
@@ -54,14 +55,8 @@ class RealVectorEnv(WorldVectorEnv):
     ) -> None:
         refuse(unknown, RealVectorEnv)
         check_obs_type(obs_type)
-        if num_envs < 1:
-            raise ValueError(f"num_envs is {num_envs}, expected at least 1")
-        if None not in (horizon, max_episode_steps) and horizon != max_episode_steps:
-            raise ValueError(
-                f"horizon={horizon} and its alias max_episode_steps={max_episode_steps} disagree"
-            )
+        horizon = horizon_of(num_envs, horizon, max_episode_steps)
         record = system_named(system)
-        horizon = max_episode_steps if horizon is None else horizon
         rules = rules_of(record, horizon, success_threshold, terminate_on_success)
         super().__init__(
             SimulatedWorld(record, simulator, num_envs),
@@ -84,6 +79,17 @@ def rules_of(
         success_threshold=threshold,
         terminate_on_success=terminate_on_success,
     )
+
+
+def horizon_of(num_envs: int, horizon: int | None, max_episode_steps: int | None) -> int | None:
+    """Of a vector environment, where the horizon has an alias."""
+    if isinstance(num_envs, bool) or not isinstance(num_envs, (int, np.integer)) or num_envs < 1:
+        raise ValueError(f"num_envs is {num_envs!r}, expected a whole number, at least 1")
+    if None not in (horizon, max_episode_steps) and horizon != max_episode_steps:
+        raise ValueError(
+            f"horizon={horizon} and its alias max_episode_steps={max_episode_steps} disagree"
+        )
+    return max_episode_steps if horizon is None else horizon
 
 
 def check_obs_type(obs_type: str) -> None:

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from wm_gym.envs.actions import checked_action
 from wm_gym.envs.episodes import EnvState, Episodes, Rules
 from wm_gym.envs.window import Window
-from wm_gym.envs.world import World, checked_render_mode
+from wm_gym.envs.world import World, checked_options, checked_render_mode
 from wm_gym.types import Info
 
 _ALL = np.ones(1, bool)
@@ -37,7 +37,7 @@ class WorldEnv(gym.Env[UInt8[np.ndarray, "h w c"], np.ndarray]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[UInt8[np.ndarray, "h w c"], Info]:
-        given = self._episodes.world.given(options or {})
+        given = self._episodes.world.given(checked_options(options))
         super().reset(seed=seed)
         seeds = [self.np_random_seed if seed is not None else None]
         self._episodes.rngs[0] = self.np_random

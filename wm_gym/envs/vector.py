@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from gymnasium.error import Error
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -11,7 +12,7 @@ from jaxtyping import Bool, Float64, UInt8
 
 from wm_gym.envs.actions import checked_action
 from wm_gym.envs.episodes import EnvState, Episodes, Rules
-from wm_gym.envs.world import World, checked_render_mode
+from wm_gym.envs.world import World, checked_options, checked_render_mode
 from wm_gym.types import Info
 
 Obs = UInt8[np.ndarray, "b h w c"]
@@ -36,7 +37,7 @@ class WorldVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
     ) -> None:
         self.render_mode = checked_render_mode(render_mode, self.metadata["render_modes"])
         system = world.system
-        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.autoreset_mode = checked_mode(autoreset_mode)
         self.metadata = {
             **self.metadata,
             "render_fps": system.fps,
@@ -73,7 +74,7 @@ class WorldVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
         seed: int | Sequence[int | None] | None = None,
         options: dict[str, Any] | None = None,
     ) -> tuple[Obs, Info]:
-        options = dict(options or {})
+        options = checked_options(options)
         which = self._all
         if "reset_mask" in options:
             which = checked_mask(options.pop("reset_mask"), self.num_envs)
@@ -128,6 +129,8 @@ class WorldVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
         return tuple(self._episodes.snapshot(i) for i in range(self.num_envs))
 
     def set_state(self, state: Sequence[Any]) -> None:
+        if not isinstance(state, Sequence):
+            raise TypeError(f"got a {type(state).__name__}, expected what get_state() returned")
         if len(state) != self.num_envs:
             raise ValueError(f"got {len(state)} snapshots for {self.num_envs} environments")
         for snapshot in state:  # all of them, before any changes anything
@@ -174,10 +177,25 @@ def each_seed(seed: int | Sequence[int | None] | None, num_envs: int) -> list[in
     if seed is None:
         return [None] * num_envs
     if isinstance(seed, (int, np.integer)):
-        return [int(seed) + i for i in range(num_envs)]
-    if len(seed) != num_envs:
-        raise ValueError(f"got {len(seed)} seeds for {num_envs} environments")
-    return list(seed)
+        each: list[int | None] = [int(seed) + i for i in range(num_envs)]
+    elif isinstance(seed, (Sequence, np.ndarray)) and not isinstance(seed, str):
+        each = list(seed)
+    else:
+        raise Error(f"seed is {seed!r}, expected a whole number, or one for each environment")
+    if len(each) != num_envs:
+        raise ValueError(f"got {len(each)} seeds for {num_envs} environments")
+    for one in each:  # all of them, before any is used
+        if one is not None:
+            seeding.np_random(one)
+    return each
+
+
+def checked_mode(mode: AutoresetMode | str) -> AutoresetMode:
+    try:
+        return AutoresetMode(mode)
+    except ValueError:
+        known = [known.value for known in AutoresetMode]
+        raise ValueError(f"autoreset_mode is {mode!r}, expected one of {known}") from None
 
 
 def checked_mask(mask: Any, num_envs: int) -> Bool[np.ndarray, "b"]:

@@ -41,7 +41,17 @@ class World(Protocol):
 
     def snapshot(self, i: int) -> Any: ...
 
+    def check_snapshot(self, snapshot: Any) -> None:
+        """Raises where `restore` could not go on from it, before anything has changed."""
+
     def restore(self, i: int, snapshot: Any) -> None: ...
+
+
+def checked_options(options: Any) -> dict[str, Any]:
+    """A copy of reset's options."""
+    if options is not None and not isinstance(options, Mapping):
+        raise TypeError(f"options is a {type(options).__name__}, expected a dictionary")
+    return dict(options or {})
 
 
 def checked_render_mode(render_mode: str | None, modes: list[str]) -> str | None:
@@ -135,6 +145,9 @@ class SimulatedWorld:
 
     def snapshot(self, i: int) -> Any:
         return self._simulators[i].snapshot()
+
+    def check_snapshot(self, snapshot: Any) -> None:
+        """Each simulator knows its own."""
 
     def restore(self, i: int, snapshot: Any) -> None:
         self._simulators[i].restore(snapshot)

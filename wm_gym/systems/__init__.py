@@ -8,6 +8,7 @@ from wm_gym.systems.registry import (
     Pilot,
     Simulator,
     System,
+    register_dream,
     register_system,
     registered_systems,
     system_named,
@@ -15,6 +16,7 @@ from wm_gym.systems.registry import (
 
 for _system in (PUSH_T, DOT):
     register_system(_system)
+register_dream("WM-v0", {})
 
 __all__ = [
     "DOT",

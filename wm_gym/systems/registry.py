@@ -95,6 +95,13 @@ class System:
     behaviours: Mapping[str, Behaviour] = field(default_factory=dict)
     """How it can be driven to log data."""
 
+    world_model: str | None = None
+    """Name of the packaged model that dreams of it."""
+
+    probe: str | None = None
+    """Module that reads states off frames, a `wm_gym.evaluation.rollouts.Probe`; dreams of a system
+    without one are judged by their pictures, rewards and coverage alone."""
+
     play: Mapping[str, float] = field(default_factory=dict)
     """Shares of the behaviours in the play that a world model learns from; they sum to 1."""
 
@@ -134,7 +141,10 @@ _SYSTEMS: dict[str, System] = {}
 
 
 def register_system(system: System) -> System:
-    """Make a system known, and its real stand-ins by `gym.make` and `gym.make_vec`."""
+    """Make a system known, and its real stand-ins and its dream by `gym.make` and `gym.make_vec`.
+
+    The dream `WM-<name>-v0` needs `world_model="folder"` where the package brings no model of it.
+    """
     if system.name in _SYSTEMS:
         raise ValueError(f"a system named {system.name!r} is registered already")
     _SYSTEMS[system.name] = system
@@ -145,7 +155,18 @@ def register_system(system: System) -> System:
             vector_entry_point="wm_gym.envs:RealVectorEnv",
             kwargs={"system": system.name, "simulator": env_id},
         )
+    packaged = {"world_model": system.world_model} if system.world_model else {}
+    register_dream(f"WM-{system.name}-v0", {"system": system.name, **packaged})
     return system
+
+
+def register_dream(env_id: str, kwargs: dict[str, str]) -> None:
+    gym.register(
+        env_id,
+        entry_point="wm_gym.envs.dream:DreamEnv",
+        vector_entry_point="wm_gym.envs.dream:DreamVectorEnv",
+        kwargs=kwargs,
+    )
 
 
 def registered_systems() -> list[str]:

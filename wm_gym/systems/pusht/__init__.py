@@ -40,5 +40,7 @@ PUSH_T = System(
         "correct": correct,
         "expert": expert,
     },
+    world_model="push-t",
+    probe="wm_gym.systems.pusht.probe",
     play={"smooth": 0.1, "noisy": 0.1, "push": 0.45, "correct": 0.35},
 )
