@@ -5,10 +5,11 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check lint format types imports bench data clean
+.PHONY: demo test check lint format types imports bench soak data clean
 
-demo: $(INSTALLED)  ## log a little data, print its card, write a picture and a video of it
+demo: $(INSTALLED)  ## log a little data, dream it anew, write pictures and videos of it
 	$(BIN)/python examples/first_look.py
+	$(BIN)/python examples/dream.py
 
 test: $(INSTALLED)  ## all tests
 	$(BIN)/python -m pytest -n auto
@@ -30,7 +31,10 @@ imports: $(INSTALLED)
 	$(BIN)/lint-imports
 
 bench: $(INSTALLED)  ## speed, on this machine
-	$(BIN)/wm-gym bench
+	$(BIN)/wm-gym bench --parts systems loading dream compiled profile
+
+soak: $(INSTALLED)  ## a million dreamt steps: nothing breaks, memory stays flat
+	$(BIN)/wm-gym soak
 
 data: $(INSTALLED)  ## the training set of the packaged world model and what it is tested on
 	$(BIN)/wm-gym collect push-t-play --out data/push-t-play

@@ -1,0 +1,105 @@
+"""How to tell a world model an action: as two numbers, or two-hot? Trains both, measures both.
+
+python examples/action_encodings.py --run data/run      # a finished `wm-gym train` run
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+from accelerate import Accelerator
+from tqdm import tqdm
+
+from wm_gym.data import Dataset
+from wm_gym.evaluation.rollouts import Dreamer, Rollouts, dream_rollouts, plans, probe_of
+from wm_gym.models.actions import ENCODINGS
+from wm_gym.models.world_model import Card, WorldModel
+from wm_gym.programs.train_parts import Run, Train, precision
+from wm_gym.systems import PUSH_T
+from wm_gym.training.trainer import Optimisation
+
+STEPS = (1, 15, 50)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionEncodings:
+    run: Path
+    """Whose autoencoder and heads are used: only the global model is trained anew."""
+
+    data: Path = Path("data/push-t-play")
+    """What it learned from."""
+
+    play: Path = Path("data/push-t-test")
+    random: Path = Path("data/push-t-random")
+    """What is dreamt anew."""
+
+    out: Path = Path("out/action_encodings")
+    """Where the runs go, each of which goes on where it stopped."""
+
+    seeds: int = 3
+    updates: int = 2_000
+    """Of 1,024 windows each; far from the end, where differences are largest."""
+
+    rollouts: int = 200
+
+
+def main(config: ActionEncodings) -> None:
+    behaviours = {"play": Dataset.open(config.play), "random": Dataset.open(config.random)}
+    found: dict[str, dict[str, list[list[float]]]] = {}
+    for encoding in ENCODINGS:
+        for seed in range(config.seeds):
+            model = trained(config, encoding, seed)
+            for name, dataset in behaviours.items():
+                errors = block_errors(model, dataset, config.rollouts)
+                found.setdefault(name, {}).setdefault(encoding, []).append(errors)
+    (config.out / "errors.json").write_text(json.dumps(found, indent=1))
+    print(f"block position error [px], medians of {config.rollouts} rollouts; mean of the seeds")
+    print(f"{'':<18}" + "".join(f"{f'step {step}':<20}" for step in STEPS))
+    for name, each in found.items():
+        for encoding, runs in each.items():
+            print(f"{f'{name}, {encoding}':<18}" + "".join(cells(np.array(runs))))
+
+
+def trained(config: ActionEncodings, encoding: str, seed: int) -> WorldModel:
+    settings = Train(
+        data=config.data, test=config.play, out=config.out / f"{encoding}-{seed}",
+        autoencoder_of=config.run, action_encoding="linear" if encoding == "linear" else "two-hot",
+        global_model=Optimisation(updates=config.updates, batch_size=1024, seed=seed),
+    )  # fmt: skip
+    run = Run(settings, Dataset.open(config.data), Accelerator(mixed_precision=precision()))
+    autoencoder = run.autoencoder()
+    global_model = run.global_model(autoencoder, run.latents(autoencoder))
+    heads = WorldModel.from_pretrained(config.run / "world-model").heads
+    return WorldModel(autoencoder, global_model, heads, card=Card(system=PUSH_T.name)).eval()
+
+
+def block_errors(model: WorldModel, dataset: Dataset, rollouts: int) -> list[float]:
+    """Medians at `STEPS`."""
+    plan, *_ = plans(
+        dataset, context=model.context, horizon=PUSH_T.horizon, rollouts=rollouts, seed=0
+    )
+    dreamer = Dreamer(model=model, denoising_steps=1, seed=0)
+    with tqdm(total=rollouts, desc="dreaming", unit="rollout", disable=None) as bar:
+        parts = list(noted(dream_rollouts(dreamer, probe_of(PUSH_T), dataset, plan), bar))
+    joined = Rollouts.joined(parts)
+    medians = np.median(joined.figures["block_position"], axis=1)
+    return [float(medians[joined.steps.index(step)]) for step in STEPS]
+
+
+def noted(parts: Iterator[Rollouts], bar: "tqdm[None]") -> Iterator[Rollouts]:
+    for part in parts:
+        bar.update(len(part.first_row))
+        yield part
+
+
+def cells(errors: np.ndarray) -> Iterator[str]:
+    """Mean over seeds, and from the lowest to the highest."""
+    for column in errors.T:
+        yield f"{f'{column.mean():.2f} ({column.min():.2f}–{column.max():.2f})':<20}"
+
+
+if __name__ == "__main__":
+    main(tyro.cli(ActionEncodings))

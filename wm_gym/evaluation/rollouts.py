@@ -1,0 +1,279 @@
+"""Dreams under logged actions, from logged frames, and how far they are from what was logged.
+
+Up to 50 steps a rollout begins anywhere in an episode; longer ones begin with a whole episode's
+first frames. An episode of 151 frames has 147 after a context of 4, so that is the last step.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int, UInt8
+from torch import Tensor
+
+from wm_gym.data import Dataset, Windows
+from wm_gym.evaluation.pictures import psnr, ssim
+from wm_gym.models.noise import normal_noise
+from wm_gym.models.world_model import Transition, WorldModel
+from wm_gym.systems import System
+
+SHORT, LONG = (1, 5, 15, 30, 50), (100,)
+"""Steps that are recorded; after the long ones comes the last of an episode."""
+
+AT_ONCE = 400
+"""Frames in a batch, of the contexts of the rollouts in it."""
+
+UNCERTAINTY, RESIDUAL = "uncertainty", "residual"
+REAL, RECONSTRUCTION, STILL = ".real", ".reconstruction", ".still"
+"""Behind a figure's name: the same of the real frame, of what the autoencoder makes of it, and of
+the last real frame before the dream, as if nothing moved."""
+
+
+@runtime_checkable
+class Reading(Protocol):
+    @property
+    def state(self) -> Float[np.ndarray, "n s"]: ...
+
+    @property
+    def residual(self) -> Float[np.ndarray, "n"]: ...
+
+
+@runtime_checkable
+class Probe(Protocol):
+    """What a system's module for reading states off frames has to offer."""
+
+    WHOLE: float
+    """A frame with a residual below this shows what it should."""
+
+    UNITS: Mapping[str, str]
+    """Of the errors, by name."""
+
+    WRONG: tuple[str, float]
+    """An error, and how much of it makes a frame a wrong one."""
+
+    def read_state(self, frames: UInt8[np.ndarray, "n h w c"], /) -> Reading: ...
+
+    def errors(
+        self, state: Float[np.ndarray, "n s"], truth: Float[np.ndarray, "n s2"], /
+    ) -> dict[str, Float[np.ndarray, "n"]]: ...
+
+    def nudged(
+        self, state: Float[np.ndarray, "n s"], rng: np.random.Generator, /
+    ) -> Float[np.ndarray, "n s"]:
+        """States that a picture hardly tells from these."""
+
+
+def probe_of(system: System) -> Probe | None:
+    if system.probe is None:
+        return None
+    module: Any = import_module(system.probe)
+    return module
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """Rollouts to be: rows of the dataset, of which the first `context` are shown to the model."""
+
+    rows: Int[np.ndarray, "t b"]
+    context: int
+    steps: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return int(self.rows.shape[1])
+
+    def parts(self) -> Iterator["Plan"]:
+        many = max(AT_ONCE // self.context, 1)
+        for i in range(0, len(self), many):
+            yield replace(self, rows=self.rows[:, i : i + many])
+
+    def column(self, i: int) -> "Plan":
+        """One of them; after the last comes the first again."""
+        i %= len(self)
+        return replace(self, rows=self.rows[:, i : i + 1])
+
+    def at(self, step: int) -> Int[np.ndarray, "b"]:
+        """Rows of the frames after this step; 0 is the last that the model is shown."""
+        return np.asarray(self.rows[self.context - 1 + step])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rollouts:
+    steps: tuple[int, ...]
+    first_row: Int[np.ndarray, "b"]
+    figures: dict[str, Float[np.ndarray, "s b"]]
+
+    def at(self, i: int) -> "Rollouts":
+        """Only the i-th of its steps."""
+        return Rollouts(
+            steps=self.steps[i : i + 1],
+            first_row=self.first_row,
+            figures={name: values[i : i + 1] for name, values in self.figures.items()},
+        )
+
+    @classmethod
+    def joined(cls, parts: "list[Rollouts]") -> "Rollouts":
+        names = parts[0].figures
+        return cls(
+            steps=parts[0].steps,
+            first_row=np.concatenate([part.first_row for part in parts]),
+            figures={
+                name: np.concatenate([part.figures[name] for part in parts], axis=1)
+                for name in names
+            },
+        )
+
+
+def plans(
+    dataset: Dataset, *, context: int, horizon: int, rollouts: int, seed: int
+) -> tuple[Plan, ...]:
+    """Short rollouts, and as many whole episodes as there are, up to the same number."""
+    length, last = dataset.index["length"], horizon + 1 - context
+    short = tuple(step for step in (*SHORT, last) if step <= min(SHORT[-1], length.max() - context))
+    if not short:
+        raise ValueError(
+            f"{dataset.folder}: its longest episode has {length.max()} frames, expected more than "
+            f"the {context} that a world model is shown before it dreams"
+        )
+    short = tuple(sorted(set(short)))
+    windows = Windows(dataset, length=context + short[-1], batch_size=rollouts, seed=seed)
+    found = [Plan(rows=windows.rows(0), context=context, steps=short)]
+    whole = dataset.index["start"][length > horizon]
+    if len(whole) and last > SHORT[-1]:
+        chosen = np.random.default_rng(seed).permutation(whole)[:rollouts]
+        steps = (*(step for step in LONG if step < last), last)
+        rows = chosen + np.arange(horizon + 1)[:, None]
+        found.append(Plan(rows=rows, context=context, steps=steps))
+    return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dreamer:
+    """A world model and how it is run."""
+
+    model: WorldModel
+    denoising_steps: int
+    seed: int
+
+    @torch.no_grad()
+    def dream(self, dataset: Dataset, plan: Plan) -> Iterator[tuple[int, Transition]]:
+        """Step 1, 2, ... to the plan's last. The noise of a dream is a function of the seed and of
+        its first row, whatever is dreamt beside it."""
+        model, k = self.model, plan.context
+        device, sigmas = model.device, model.sigmas(self.denoising_steps)
+        action = torch.from_numpy(dataset.action[plan.rows]).to(device)
+        state = model.begin(self.frames(dataset, plan.rows[:k].T), action[: k - 1].transpose(0, 1))
+        key = torch.from_numpy(plan.rows[0].astype(np.int64) + (self.seed << 32)).to(device)
+        for step in range(1, plan.steps[-1] + 1):
+            noise = normal_noise(key, torch.full_like(key, step - 1), model.latent_size)
+            out = model.step(state, action[k - 2 + step], noise, sigmas)
+            state = out.state
+            yield step, out
+
+    def frames(self, dataset: Dataset, rows: Int[np.ndarray, "*n"]) -> UInt8[Tensor, "*n h w c"]:
+        frames = dataset.frames(rows.ravel()).reshape(*rows.shape, *dataset.spec.picture)
+        return torch.from_numpy(frames).to(self.model.device)
+
+
+def dream_rollouts(
+    dreamer: Dreamer, probe: Probe | None, dataset: Dataset, plan: Plan
+) -> Iterator[Rollouts]:
+    """A part of the plan after the other."""
+    for part in plan.parts():
+        found: dict[int, dict[str, np.ndarray]] = {}
+        for step, out in dreamer.dream(dataset, part):
+            if step in part.steps:
+                found[step] = _judged(dreamer, probe, dataset, part, step, out)
+        names = found[part.steps[0]]
+        yield Rollouts(
+            steps=part.steps,
+            first_row=part.rows[0],
+            figures={name: np.stack([found[step][name] for step in part.steps]) for name in names},
+        )
+
+
+@torch.no_grad()
+def _judged(
+    dreamer: Dreamer,
+    probe: Probe | None,
+    dataset: Dataset,
+    plan: Plan,
+    step: int,
+    out: Transition,
+) -> dict[str, np.ndarray]:
+    model, rows, before = dreamer.model, plan.at(step), plan.at(0)
+    real, last = dreamer.frames(dataset, rows), dreamer.frames(dataset, before)
+    shown = {
+        "": model.decode(out.state.latents[:, -1]),
+        RECONSTRUCTION: model.decode(model.encode(real)),
+        STILL: last,
+    }
+    figures = {UNCERTAINTY: _numbers(out.state.error)}
+    for of, frames in shown.items():
+        figures |= {f"psnr{of}": _numbers(psnr(frames, real))}
+        figures |= {f"ssim{of}": _numbers(ssim(frames, real))}
+    logged = dataset.reward[plan.at(step - 1)]  # of the transition into this frame
+    figures["reward"] = np.abs(_numbers(out.reward) - logged)
+    if "coverage" in dataset.spec.facts:
+        truth, was = dataset.fact("coverage")[rows], dataset.fact("coverage")[before]
+        figures |= {"coverage": np.abs(_numbers(out.coverage) - truth)}
+        figures |= {f"coverage{STILL}": np.abs(was - truth)}
+    if probe is not None and "state" in dataset.spec.facts:
+        state = dataset.fact("state")
+        read = {"": shown[""], RECONSTRUCTION: shown[RECONSTRUCTION], REAL: real}
+        for of, frames in read.items():
+            figures |= _read(probe, frames.cpu().numpy(), state[rows], of)
+        still = probe.errors(state[before], state[rows])
+        figures |= {f"{name}{STILL}": error for name, error in still.items()}
+    return figures
+
+
+def _read(
+    probe: Probe, frames: UInt8[np.ndarray, "b h w c"], truth: Float[np.ndarray, "b s"], of: str
+) -> dict[str, np.ndarray]:
+    reading = probe.read_state(frames)
+    errors = probe.errors(reading.state, truth)
+    return {f"{RESIDUAL}{of}": reading.residual, **{f"{n}{of}": e for n, e in errors.items()}}
+
+
+def _numbers(tensor: Float[Tensor, "b"]) -> Float[np.ndarray, "b"]:
+    return tensor.double().cpu().numpy()
+
+
+def floor_rollouts(
+    system: System, probe: Probe, dataset: Dataset, plan: Plan, *, seed: int
+) -> Iterator[Rollouts]:
+    """The real system against itself, from starts that a picture hardly tells apart.
+
+    Contact forgives most nudges, as what is pushed falls into line, and magnifies a few: in
+    Push-T's play the median falls below the nudge, and one rollout in twenty ends far off. No model
+    that looks at pictures can be expected to do much better on those.
+    """
+    simulators = dict(system.simulators)
+    env_id = dataset.spec.env_id if dataset.spec.env_id in simulators else None
+    simulator, rng = system.make_simulator(env_id), np.random.default_rng(seed)
+    states, action = dataset.fact("state"), dataset.action
+
+    def run(start: Float[np.ndarray, "s"], taken: Float32[np.ndarray, "t a"]) -> np.ndarray:
+        simulator.place(start)
+        found = [start]
+        for one in taken:
+            simulator.advance(one)
+            found.append(simulator.state())
+        return np.stack(found)[list(plan.steps)]
+
+    for part in plan.parts():
+        starts = states[part.at(0)]
+        taken = action[part.rows[part.context - 1 : -1]].swapaxes(0, 1)
+        pairs = [
+            np.stack([run(start, actions) for start, actions in zip(each, taken, strict=True)], 1)
+            for each in (starts, probe.nudged(starts, rng))
+        ]
+        errors = [probe.errors(*both) for both in zip(*pairs, strict=True)]
+        yield Rollouts(
+            steps=part.steps,
+            first_row=part.rows[0],
+            figures={name: np.stack([error[name] for error in errors]) for name in errors[0]},
+        )

@@ -1,0 +1,97 @@
+"""Figures with an interval: bootstrap over rollouts, which are independent; frames of one are not.
+
+Percentile intervals of 95 % (Efron & Tibshirani 1993, ch. 13).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+RESAMPLES = 1000
+_TAILS = (2.5, 97.5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """One figure of many rollouts."""
+
+    median: Interval
+    quartiles: tuple[float, float]
+    ninth_decile: float
+    mean: float
+    count: int
+
+
+def spread(values: Float[np.ndarray, "n"], *, seed: int) -> Spread:
+    drawn = np.median(values[_drawn(len(values), seed)], axis=1)
+    first, median, third, decile = np.percentile(values, (25, 50, 75, 90)).tolist()
+    return Spread(
+        median=_interval(median, drawn),
+        quartiles=(first, third),
+        ninth_decile=decile,
+        mean=float(values.mean()),
+        count=len(values),
+    )
+
+
+def share(true: Bool[np.ndarray, "n"], *, seed: int) -> Interval:
+    """How many of them are, as a share."""
+    return _interval(float(true.mean()), true[_drawn(len(true), seed)].mean(1))
+
+
+def auroc(
+    score: Float[np.ndarray, "n"],
+    wrong: Bool[np.ndarray, "n"],
+    weight: Float[np.ndarray, "*r n"] | None = None,
+) -> Float[np.ndarray, "*r"]:
+    """P(a wrong one scores higher than a right one) + ½ P(equal), by ranks (Hanley & McNeil 1982).
+
+    Each counts as often as its weight says. NaN where all are right, or all are wrong.
+    """
+    weight = np.ones(len(score)) if weight is None else weight
+    order = np.argsort(score, kind="stable")
+    first = np.flatnonzero(np.diff(score[order], prepend=np.nan) != 0)  # of each run of equals
+    sorted_weight = weight[..., order]
+    bad, good = (
+        np.add.reduceat(sorted_weight * which, first, axis=-1)
+        for which in (wrong[order], ~wrong[order])
+    )
+    below = np.cumsum(good, axis=-1) - good / 2
+    with np.errstate(invalid="ignore"):
+        return np.asarray((bad * below).sum(-1) / (bad.sum(-1) * good.sum(-1)))
+
+
+def auroc_interval(
+    score: Float[np.ndarray, "n"],
+    wrong: Bool[np.ndarray, "n"],
+    group: Int[np.ndarray, "n"],
+    *,
+    seed: int,
+) -> Interval | None:
+    """Of whole groups drawn anew, a group being one rollout; None where none, or all, are wrong."""
+    if wrong.all() or not wrong.any():
+        return None
+    number = np.unique(group, return_inverse=True)[1]
+    groups = int(number.max()) + 1
+    parts = []
+    for drawn in np.array_split(_drawn(groups, seed), 20):  # a few resamples at a time, for memory
+        times = np.stack([np.bincount(one, minlength=groups) for one in drawn])
+        parts.append(auroc(score, wrong, times[:, number].astype(np.float64)))
+    return _interval(float(auroc(score, wrong)), np.concatenate(parts))
+
+
+def _drawn(n: int, seed: int) -> Int[np.ndarray, "r n"]:
+    return np.random.default_rng(seed).integers(n, size=(RESAMPLES, n))
+
+
+def _interval(value: float, drawn: Float[np.ndarray, "r"]) -> Interval:
+    low, high = np.nanpercentile(drawn, _TAILS).tolist()
+    return Interval(value=value, low=low, high=high)

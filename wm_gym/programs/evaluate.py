@@ -1,0 +1,251 @@
+"""`wm-gym evaluate`: how true a world model's dreams are, on episodes never trained on."""
+
+import json
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+from moviepy import ImageSequenceClip
+from PIL import Image
+from tqdm import tqdm
+
+from wm_gym.data import Dataset
+from wm_gym.evaluation.calibration import Judged, Line, calibration_card, judge, transitions
+from wm_gym.evaluation.drawing import Film, draw_fidelity, film, film_frames, filmstrip
+from wm_gym.evaluation.fidelity import Detection, Fidelity, detection, fidelity
+from wm_gym.evaluation.report import calibration_text, detection_text, fidelity_text
+from wm_gym.evaluation.rollouts import (
+    Dreamer,
+    Plan,
+    Probe,
+    Rollouts,
+    dream_rollouts,
+    floor_rollouts,
+    plans,
+    probe_of,
+)
+from wm_gym.models.world_model import DTYPES, WorldModel
+from wm_gym.storage.files import write_atomically
+from wm_gym.systems import System, system_named
+
+DATA = tuple(
+    f"{name}=data/{folder}"
+    for name, folder in {
+        "play": "push-t-test",
+        "random": "push-t-random",
+        "expert": "push-t-expert",
+        "human": "human",
+    }.items()
+)
+"""What the packaged world model is measured on; of these, missing ones are left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    world_model: Annotated[str, tyro.conf.Positional]
+    """A folder, a packaged name or a Hub id."""
+
+    data: tuple[str, ...] = DATA
+    """Behaviours, each as name=folder of a dataset that the model never learned from."""
+
+    out: Path = Path("out/fidelity")
+    """Where figures, pictures and a film go."""
+
+    rollouts: int = 300
+    """Of each behaviour, each of up to 50 steps; and whole episodes, up to this many."""
+
+    transitions: int = 1000
+    """Real ones of each behaviour, to hold reward and coverage against."""
+
+    filmed: int = 4
+    """Whole episodes in the film; the first three are on the filmstrip."""
+
+    denoising_steps: int | None = None
+    """Denoiser calls a frame; without it the model's own number."""
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the large networks."""
+
+    device: str | None = None
+    """Such as 'cpu' or 'cuda:1'; without it the GPU if there is one."""
+
+    seed: int = 0
+    """Of windows, noise, nudges and intervals."""
+
+    def __post_init__(self) -> None:
+        for name in ("rollouts", "transitions", "filmed"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if self.denoising_steps is not None and not 1 <= self.denoising_steps <= 100:
+            raise ValueError(f"denoising_steps is {self.denoising_steps}, expected 1 to 100")
+
+
+@tyro.conf.configure(tyro.conf.OmitArgPrefixes)
+def evaluate(config: Evaluate) -> None:
+    """Measure how true dreams are; prints tables, writes figures, pictures and a film."""
+    evaluation = _evaluation(config)
+    found, every = evaluation.fidelity()
+    lines = evaluation.calibration()
+    draw_fidelity(found, evaluation.units).savefig(evaluation.path("fidelity.png"), dpi=80)
+    evaluation.shoot()
+    figures = {
+        "settings": {**asdict(config), "out": str(config.out)},
+        "model": asdict(evaluation.dreamer.model.card),
+        "datasets": {name: _facts(dataset) for name, dataset in evaluation.datasets.items()},
+        "behaviours": {name: asdict(each) for name, each in found.items()},
+        "uncertainty": every and asdict(every),
+        "calibration": [asdict(line) for line in lines],
+    }
+    write_atomically(evaluation.path("fidelity.json"), json.dumps(figures, indent=1).encode())
+    print(f"figures:  {config.out / 'fidelity.json'}")
+    print(f"pictures: {config.out / 'fidelity.png'}, {config.out / 'filmstrip.png'}")
+    print(f"film:     {config.out / 'dream.mp4'}  (real above dream; twice real speed)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Evaluation:
+    config: Evaluate
+    system: System
+    probe: Probe | None
+    dreamer: Dreamer
+    datasets: Mapping[str, Dataset]
+    plans: Mapping[str, tuple[Plan, ...]]
+
+    @property
+    def units(self) -> Mapping[str, str]:
+        return self.probe.UNITS if self.probe else {}
+
+    def path(self, name: str) -> Path:
+        self.config.out.mkdir(parents=True, exist_ok=True)
+        return self.config.out / name
+
+    def fidelity(self) -> tuple[dict[str, Fidelity], Detection | None]:
+        """Of each behaviour, and whether uncertainty tells over all of them."""
+        found, all_rollouts, seed = dict[str, Fidelity](), list[Rollouts](), self.config.seed
+        for name in self.datasets:
+            rollouts = self._gathered(f"dreaming of {name}", name, self._dreams)
+            floor = []
+            if self.probe and "state" in self.datasets[name].spec.facts:
+                floor = self._gathered(f"real {name} again", name, self._floor)
+            found[name] = fidelity(rollouts, floor, self.probe, seed=seed)
+            all_rollouts += rollouts
+            print(fidelity_text(name, found[name], self.units), end="\n\n")
+        if self.probe is None or any(each.detection is None for each in found.values()):
+            return found, None
+        every = detection(all_rollouts, self.probe, seed=seed)
+        print(detection_text(every, self.probe.WRONG, self.units[self.probe.WRONG[0]]), end="\n\n")
+        return found, every
+
+    def _dreams(self, dataset: Dataset, plan: Plan) -> Iterator[Rollouts]:
+        return dream_rollouts(self.dreamer, self.probe, dataset, plan)
+
+    def _floor(self, dataset: Dataset, plan: Plan) -> Iterator[Rollouts]:
+        assert self.probe is not None
+        return floor_rollouts(self.system, self.probe, dataset, plan, seed=self.config.seed)
+
+    def _gathered(
+        self, what: str, name: str, run: Callable[[Dataset, Plan], Iterator[Rollouts]]
+    ) -> list[Rollouts]:
+        found, chosen = [], self.plans[name]
+        with tqdm(total=sum(map(len, chosen)), unit="rollout", desc=what, disable=None) as bar:
+            for plan in chosen:
+                parts = []
+                for part in run(self.datasets[name], plan):
+                    parts.append(part)
+                    bar.update(len(part.first_row))
+                found.append(Rollouts.joined(parts))
+        return found
+
+    def calibration(self) -> list[Line]:
+        """Of the heads, over all datasets that log coverage."""
+        parts, config = [], self.config
+        for name, dataset in self.datasets.items():
+            if "coverage" not in dataset.spec.facts:
+                continue
+            drawn, last = transitions(dataset, count=config.transitions, seed=config.seed)
+            bar = tqdm(total=len(drawn) + len(last), desc=f"judging {name}", disable=None)
+            with bar:
+                for rows, ends in ((drawn, False), (last, True)):
+                    for part in judge(self.dreamer.model, dataset, rows, last=ends):
+                        parts.append(part)
+                        bar.update(len(part.reward))
+        lines = calibration_card(Judged.joined(parts)) if parts else []
+        print(calibration_text(lines), end="\n\n")
+        return lines
+
+    def shoot(self) -> None:
+        """The filmstrip and the film, of whole episodes where there are any."""
+        longest = {name: plans[-1] for name, plans in self.plans.items()}
+        steps = max(plan.steps[-1] for plan in longest.values())
+        whole = [name for name, plan in longest.items() if plan.steps[-1] == steps]
+        films = []
+        for i in tqdm(range(self.config.filmed), unit="rollout", desc="filming", disable=None):
+            name = whole[i % len(whole)]
+            plan = longest[name].column(i // len(whole))
+            films.append(film(self.dreamer, self.datasets[name], plan))
+        strip = filmstrip(Film.joined(films[:3]))
+        Image.fromarray(strip).save(self.path("filmstrip.png"))
+        clip = ImageSequenceClip(list(film_frames(Film.joined(films))), fps=2 * self.system.fps)
+        clip.write_videofile(str(self.path("dream.mp4")), logger=None)
+
+
+def _evaluation(config: Evaluate) -> _Evaluation:
+    """Everything that is asked for is there, and of one system."""
+    device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model = WorldModel.from_pretrained(config.world_model).to(device).cast(DTYPES[config.dtype])
+    system = system_named(model.card.system)
+    datasets = {name: Dataset.open(folder) for name, folder in _folders(config.data).items()}
+    for dataset in datasets.values():
+        if (of := dataset.spec.robot_type) != system.name:
+            raise ValueError(
+                f"{dataset.folder} is of the system {of!r}, but the world model dreams of "
+                f"{system.name!r}; give --data of the same"
+            )
+        if dataset.hash == model.card.facts.get("dataset", {}).get("hash"):
+            warnings.warn(f"{dataset.folder} is what the world model learned from", stacklevel=2)
+    steps = config.denoising_steps or model.card.denoising_steps
+    return _Evaluation(
+        config=config,
+        system=system,
+        probe=probe_of(system),
+        dreamer=Dreamer(model=model, denoising_steps=steps, seed=config.seed),
+        datasets=datasets,
+        plans={
+            name: plans(
+                dataset, context=model.context, horizon=system.horizon,
+                rollouts=config.rollouts, seed=config.seed,
+            )
+            for name, dataset in datasets.items()
+        },
+    )  # fmt: skip
+
+
+def _folders(data: tuple[str, ...]) -> dict[str, Path]:
+    """By behaviour; those of `DATA` may be missing, those that are asked for may not."""
+    folders = {}
+    for word in data:
+        name, equals, folder = word.partition("=")
+        if not (name and equals and folder) or name in folders:
+            raise ValueError(f"--data {word!r}: expected name=folder, each name once")
+        if data != DATA or Path(folder).exists():
+            folders[name] = Path(folder)
+        else:
+            print(f"{folder} is not here: {name} is left out")
+    if not folders:
+        raise FileNotFoundError(
+            "none of the usual datasets is here; log them with `make data`, or give --data"
+        )
+    return folders
+
+
+def _facts(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "folder": str(dataset.folder),
+        "hash": dataset.hash,
+        "episodes": len(dataset),
+        "frames": dataset.num_frames,
+    }

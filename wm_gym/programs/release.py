@@ -1,0 +1,143 @@
+"""`wm-gym release`: a trained and evaluated world model, with its model card."""
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from wm_gym.models.world_model import WorldModel
+from wm_gym.programs.train import WORLD_MODEL
+from wm_gym.programs.train_parts import CURVE
+from wm_gym.storage.files import write_atomically
+
+PARTS = {"autoencoder": "psnr", "global_model": "error", "heads": "coverage_error"}
+"""Of each, the score whose curve is drawn."""
+
+SCORES = {
+    "block_position": "block position error [px]",
+    "block_angle": "block angle error [°]",
+    "tool_position": "tool position error [px]",
+    "coverage": "coverage error",
+    "reward": "reward error",
+    "psnr": "PSNR [dB]",
+}
+STEPS = ("1", "5", "15", "50", "147")
+
+
+def release(run: Path, to: Path, /, fidelity: Path = Path("out/fidelity/fidelity.json")) -> None:
+    """Put a run's world model in a folder of its own, with scores, curves and a model card.
+
+    Args:
+        run: What `wm-gym train` left.
+        to: The folder to make, such as wm_gym/packaged/push-t.
+        fidelity: What `wm-gym evaluate` found out about it.
+    """
+    figures = json.loads(fidelity.read_text())
+    world_model = WorldModel.from_pretrained(run / WORLD_MODEL)
+    made, judged = world_model.card.facts, figures["model"]["facts"]
+    if made != judged:
+        raise ValueError(f"{fidelity} is of another world model: made by {judged}, not by {made}")
+    scores = {name: _medians(each["figures"]) for name, each in figures["behaviours"].items()}
+    curves = {part: _curve(run / part / CURVE) for part in PARTS}
+    facts = {
+        **made,
+        "updates": {part: rows[-1]["step"] for part, rows in curves.items()},
+        "scores": scores,
+        "scored_on": {name: each["hash"] for name, each in figures["datasets"].items()},
+    }
+    world_model.card = replace(world_model.card, facts=facts)
+    world_model.save_pretrained(to, readme=_card(world_model, curves))
+    picture = io.BytesIO()
+    _draw(curves).savefig(picture, dpi=70)
+    write_atomically(to / "curves.png", picture.getvalue())
+    size = sum(file.stat().st_size for file in to.iterdir())
+    print(f"world model: {to}, {size / 1e6:.1f} MB")
+
+
+def _medians(figures: dict[str, Any]) -> dict[str, dict[str, float]]:
+    return {
+        name: {step: round(row[step]["median"]["value"], 4) for step in STEPS if step in row}
+        for name, row in figures.items()
+        if name in SCORES
+    }
+
+
+def _curve(path: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _draw(curves: dict[str, list[dict[str, float]]]) -> Figure:
+    with matplotlib.rc_context({"font.size": 8}):
+        figure = Figure(figsize=(9, 2.6), layout="constrained")
+        for axis, (part, score) in zip(figure.subplots(1, len(PARTS)), PARTS.items(), strict=True):
+            axis.plot([row["step"] for row in curves[part]], [row[score] for row in curves[part]])
+            axis.set(title=part, xlabel="updates", ylabel=score.replace("_", " "))
+    return figure
+
+
+def _card(world_model: WorldModel, curves: dict[str, list[dict[str, float]]]) -> str:
+    card, facts = world_model.card, world_model.card.facts
+    dataset = facts["dataset"]
+    return f"""---
+library_name: wm_gym
+license: mit
+tags: [world-model, diffusion, gymnasium, reinforcement-learning]
+---
+# A world model of {card.system}
+
+A diffusion model of how a picture's keypoints move, trained on logged frames, actions, rewards and
+coverages alone; a Gymnasium environment by
+
+```python
+import gymnasium as gym
+
+env = gym.make("wm_gym:WM-v0", world_model="path/to/this/folder")
+```
+
+* **Data:** `{dataset["name"]}`, {dataset["frames"]:,} frames at {dataset["fps"]} Hz, content hash
+  `{dataset["hash"]}`
+* **Command:** `{facts["command"]}` (commit `{facts["commit"]}`, torch {facts["torch"]})
+* **Looks back on** {world_model.context} frames; **denoiser calls a frame:** {card.denoising_steps}
+
+{_training(curves)}
+
+![Curves](curves.png)
+
+Open loop, from real frames under the logged actions, on episodes that were never trained on:
+medians over rollouts, by step (`wm-gym evaluate`).
+
+{_scores(facts["scores"])}
+
+Meant for training and comparing policies in simulation research. It knows one T, one goal and one
+camera. Far from what its data covers it may be confidently wrong; `info["uncertainty"]` says where
+it expects to be.
+"""
+
+
+def _training(curves: dict[str, list[dict[str, float]]]) -> str:
+    lines = ["| part | updates | loss at the end | score at the end |", "|---|---|---|---|"]
+    for part, rows in curves.items():
+        last, score = rows[-1], PARTS[part]
+        name = score.replace("_", " ")
+        lines.append(
+            f"| {part} | {last['step']:,} | {last['loss']:.3g} | {name} {last[score]:.3g} |"
+        )
+    return "\n".join(lines)
+
+
+def _scores(scores: dict[str, dict[str, dict[str, float]]]) -> str:
+    known = {step for each in scores.values() for row in each.values() for step in row}
+    steps = [step for step in STEPS if step in known]
+    lines = [
+        "| behaviour | | " + " | ".join(f"step {step}" for step in steps) + " |",
+        "|---|---|" + "---|" * len(steps),
+    ]
+    for name, each in scores.items():
+        for key, row in each.items():
+            cells = [f"{row[step]:.3g}" if step in row else "–" for step in steps]
+            lines.append(f"| {name} | {SCORES[key]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
