@@ -157,7 +157,7 @@ def test_train_goes_on_where_it_was_and_leaves_a_world_model(tmp_path):
         *command, "--autoencoder.updates", 3, "--global-model.updates", 4, "--heads.updates", 3
     )
     assert (out / "autoencoder" / "checkpoint.pt").read_bytes() == kept
-    for part, steps in (("autoencoder", 3), ("global_model", 4), ("heads", 3)):
+    for part, steps in (("autoencoder", 3), ("global_model", 4), ("refined", 5), ("heads", 3)):
         assert [line["step"] for line in curve_of(out / part)] == list(range(1, steps + 1))
     assert (out / "autoencoder" / "picture.png").stat().st_size > 1000
     assert (out / "global_model" / "picture.png").stat().st_size > 1000

@@ -91,7 +91,7 @@ def test_the_median_frame_shows_what_never_moves(dots):
 def test_the_global_model_learns_the_next_latent(dots, latents, rollout):
     run = trainer(denoiser(dots, latents), updates=300, ema=0.9)
     batches = windows_of(dots, latents, CONTEXT + rollout)
-    updates = list(run.train(batches, DenoisingLoss(Dreaming(rollout=rollout))))
+    updates = list(run.train(batches, DenoisingLoss(Dreaming(), rollout=rollout)))
     first, last = (np.mean([u.scores["error"] for u in p]) for p in (updates[:10], updates[-10:]))
     assert first > 0.8  # of the change between frames
     assert last < 0.4
@@ -147,7 +147,7 @@ def resumable(dots, latents, part):
         loss = JudgingLoss(denoiser(dots, latents))
         return trainer(heads, updates=6), windows_of(dots, latents), loss
     rollout = int(part[-1])
-    loss = DenoisingLoss(Dreaming(rollout=rollout))
+    loss = DenoisingLoss(Dreaming(), rollout=rollout)
     batches = windows_of(dots, latents, CONTEXT + rollout)
     return trainer(denoiser(dots, latents), updates=6), batches, loss
 
@@ -209,7 +209,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
 
 def test_settings_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="rollout is 0"):
-        Dreaming(rollout=0)
+        DenoisingLoss(Dreaming(), rollout=0)
     with pytest.raises(ValueError, match="updates is 0"):
         Optimisation(updates=0)
     with pytest.raises(ValueError, match="ema is 1"):

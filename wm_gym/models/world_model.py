@@ -101,8 +101,7 @@ class WorldModel(nn.Module):
         denoiser = self.global_model
         for part in (*parts, denoiser.stem, denoiser.trunk, denoiser.out):
             part.to(dtype)
-        for part in parts:
-            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.autoencoder.to(memory_format=torch.channels_last)
         return self
 
     def sigmas(self, denoising_steps: int) -> Float[Tensor, "n"]:
@@ -171,4 +170,5 @@ def to_unit(frames: UInt8[Tensor, "*n h w c"]) -> Float[Tensor, "*n c h w"]:
 
 def to_colour(frames: Float[Tensor, "*n c h w"]) -> UInt8[Tensor, "*n h w c"]:
     """Whole colour values, channels last, as environments hand frames out."""
-    return ((frames.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).movedim(-3, -1)
+    values = frames.clamp(-1, 1).add_(1).mul_(127.5).round_()
+    return values.to(torch.uint8).movedim(-3, -1)

@@ -25,6 +25,7 @@ PRESETS = {
             blocks=1, starts=8,
             autoencoder=Optimisation(updates=20, batch_size=8, warmup=5),
             global_model=Optimisation(updates=20, batch_size=8, warmup=5),
+            refining=Optimisation(updates=5, batch_size=8, warmup=2), rollout=3,
             heads=Optimisation(updates=20, batch_size=8, warmup=5),
         ),
     ),
@@ -38,6 +39,7 @@ PRESETS = {
             data=tyro.MISSING, out=tyro.MISSING, channels=128, width=1024,
             autoencoder=Optimisation(updates=20_000, batch_size=512, learning_rate=1.5e-3),
             global_model=Optimisation(updates=50_000, batch_size=4096),
+            refining=Optimisation(updates=10_000, batch_size=2048, learning_rate=3e-4),
             heads=Optimisation(updates=10_000, batch_size=4096),
         ),
     ),
@@ -59,6 +61,7 @@ def train(config: Annotated[TrainOfPreset, tyro.conf.arg(name="")]) -> None:
     autoencoder = run.autoencoder()
     latents = run.latents(autoencoder)
     global_model = run.global_model(autoencoder, latents)
+    global_model = run.refined(global_model, autoencoder, latents)
     heads = run.heads(global_model, latents)
     if not run.accelerator.is_main_process:
         return

@@ -81,6 +81,14 @@ class Train:
         default_factory=lambda: Optimisation(updates=24_000, batch_size=1024)
     )
     dreaming: Dreaming = field(default_factory=Dreaming)
+    refining: Optimisation = field(
+        default_factory=lambda: Optimisation(updates=2_500, batch_size=512, learning_rate=3e-4)
+    )
+    """The global model goes on to learn from its own rollouts, once it is good."""
+
+    rollout: int = 10
+    """How many latents in a row it then predicts, each from what it predicted before."""
+
     heads: Optimisation = field(
         default_factory=lambda: Optimisation(updates=6_000, batch_size=1024)
     )
@@ -88,7 +96,7 @@ class Train:
     """How often to save a checkpoint and a picture."""
 
     def __post_init__(self) -> None:
-        for name in ("patch", "keypoints", "channels", "width", "blocks", "starts"):
+        for name in ("patch", "keypoints", "channels", "width", "blocks", "starts", "rollout"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
 
@@ -165,8 +173,31 @@ class Run:
             change_scale=scales.change,
         )
         trainer = Trainer(model, config.global_model, self.accelerator)
-        context = model.config.context
-        windows = self._windows(trainer, context + config.dreaming.rollout)
+        folder = config.out / "global_model"
+        return self._train_global(folder, trainer, autoencoder, latents, rollout=1)
+
+    def refined(
+        self, global_model: GlobalModel, autoencoder: Autoencoder, latents: np.ndarray
+    ) -> GlobalModel:
+        """The same, trained further on its own rollouts."""
+        config = self.config
+        model = GlobalModel.from_config(global_model.config)
+        model.load_state_dict(global_model.state_dict())
+        trainer = Trainer(model, config.refining, self.accelerator)
+        folder = config.out / "refined"
+        return self._train_global(folder, trainer, autoencoder, latents, rollout=config.rollout)
+
+    def _train_global(
+        self,
+        folder: Path,
+        trainer: Trainer[GlobalModel],
+        autoencoder: Autoencoder,
+        latents: np.ndarray,
+        *,
+        rollout: int,
+    ) -> GlobalModel:
+        context = trainer.average.config.context
+        windows = self._windows(trainer, context + rollout)
         batches = LatentWindows(windows=windows, latents=latents)
         shown = [j for j in FILMED if context + j <= self._filmed().index["length"].max()]
         film = self._film(length=context + shown[-1], count=4)
@@ -174,8 +205,8 @@ class Run:
         def picture(model: GlobalModel) -> np.ndarray:
             return filmstrip(autoencoder, model, film, shown=shown)
 
-        loss = DenoisingLoss(config.dreaming)
-        return self._train(config.out / "global_model", trainer, batches, loss, picture)
+        loss = DenoisingLoss(self.config.dreaming, rollout=rollout)
+        return self._train(folder, trainer, batches, loss, picture)
 
     def heads(self, global_model: GlobalModel, latents: np.ndarray) -> Heads:
         config, dreamt = self.config, global_model.config

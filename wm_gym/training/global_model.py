@@ -19,9 +19,6 @@ from wm_gym.training.latents import LatentBatch
 class Dreaming:
     """How the global model is trained, besides how it is optimised."""
 
-    rollout: int = 1
-    """Latents that are predicted in a row, each from what was predicted before."""
-
     blur: float = 0.1
     """Largest noise put on the context, in units of the change of a step; the model is told."""
 
@@ -36,16 +33,18 @@ class Dreaming:
     """Errors well below it count by their square, those well above by their size (pseudo-Huber):
     contact is chaotic, and its few large errors would drown all others."""
 
-    def __post_init__(self) -> None:
-        if self.rollout < 1:
-            raise ValueError(f"rollout is {self.rollout}, expected at least 1")
-
 
 @dataclass(frozen=True, eq=False)
 class DenoisingLoss:
     """Averaged over the latents that are predicted in a row."""
 
     dreaming: Dreaming
+    rollout: int = 1
+    """Latents that are predicted in a row, each from what was predicted before."""
+
+    def __post_init__(self) -> None:
+        if self.rollout < 1:
+            raise ValueError(f"rollout is {self.rollout}, expected at least 1")
 
     def __call__(
         self, model: nn.Module, batch: LatentBatch, generator: torch.Generator
@@ -55,7 +54,7 @@ class DenoisingLoss:
         video, action = batch.latents.to(device), batch.action.to(device)
         k, b, losses, scores = config.context, len(video), [], {}
         context = video[:, :k]
-        for j in range(self.dreaming.rollout):
+        for j in range(self.rollout):
             acts, truth = action[:, j : j + k], video[:, k + j]
             blur = self.dreaming.blur * torch.rand(b, generator=generator).to(device).square()
             shaken = _normal(context.shape, generator, device) * config.change_scale
@@ -71,7 +70,7 @@ class DenoisingLoss:
                 change = target.square().sum(1)
                 first = sigma == config.sigma_max
                 scores["error"] = (missed[first].mean() / change[first].mean()).sqrt().item()
-            if j + 1 < self.dreaming.rollout:
+            if j + 1 < self.rollout:
                 dreamt = self._dream(denoiser, context, acts, generator)
                 context = torch.cat([context[:, 1:], dreamt[:, None]], dim=1)
         return torch.stack(losses).mean(), scores
