@@ -5,7 +5,7 @@ autoencoder.safetensors  the weights of each part, float32
 global_model.safetensors
 heads.safetensors
 starts.safetensors       real windows to begin from (may be absent)
-README.md                the model card
+README.md, curves.png    the model card (may be absent)
 
 Nothing is unpickled and no code is loaded. Classes are on a list, shapes are worked out on paper
 (the meta device) and compared with a file's header before anything is allocated, and no file may
@@ -20,18 +20,13 @@ import math
 import os
 import re
 import reprlib
-import secrets
-import shutil
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors.numpy import save as save_arrays
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from wm_gym.models.autoencoder import Autoencoder
@@ -39,10 +34,9 @@ from wm_gym.models.global_model import GlobalModel
 from wm_gym.models.heads import Heads
 from wm_gym.models.starts import Starts
 from wm_gym.models.world_model import Card, WorldModel
-from wm_gym.storage.files import explain_full_disk, sync_folder, write_atomically
 
 FORMAT = 1
-CONFIG, STARTS, README = "config.json", "starts.safetensors", "README.md"
+CONFIG, STARTS, README, CURVES = "config.json", "starts.safetensors", "README.md", "curves.png"
 PARTS: Mapping[str, type[nn.Module]] = {
     "autoencoder": Autoencoder,
     "global_model": GlobalModel,
@@ -51,7 +45,7 @@ PARTS: Mapping[str, type[nn.Module]] = {
 """The only classes that a folder can ask for."""
 
 PART_FILES: Mapping[str, str] = {name: f"{name}.safetensors" for name in PARTS}
-FILES = (CONFIG, README, *PART_FILES.values(), STARTS)
+FILES = (CONFIG, README, CURVES, *PART_FILES.values(), STARTS)
 """All that a folder is made of."""
 
 PACKAGED = Path(__file__).parent.parent / "packaged"
@@ -118,7 +112,7 @@ def load_world_model(folder: Path) -> WorldModel:
             facts=config.get("facts", {}),
         )
         world_model = WorldModel(**parts, card=card)  # type: ignore[arg-type]
-    if STARTS in digests or _exists(folder / STARTS):
+    if STARTS in digests or exists(folder / STARTS):
         world_model.starts = _starts(folder / STARTS, world_model, digests)
     return world_model.eval().requires_grad_(False)
 
@@ -133,13 +127,13 @@ def _named(path: Path) -> Iterator[None]:
         raise ValueError(f"{path} is refused: {reason}") from error
 
 
-def _exists(path: Path) -> bool:
+def exists(path: Path) -> bool:
     return path.is_symlink() or path.exists()
 
 
-def _checked_file(path: Path, *, largest: int) -> int:
+def checked_file(path: Path, *, largest: int) -> int:
     """The size of a plain file within its folder."""
-    if not _exists(path):
+    if not exists(path):
         raise FileNotFoundError(f"{path} is missing: this is no whole world model")
     homes = [folder := path.parent.resolve()]
     if folder.parent.name == "snapshots":  # the Hub's cache: links to a repository's blobs, and
@@ -158,9 +152,9 @@ def _checked_file(path: Path, *, largest: int) -> int:
 
 def _config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
-    _checked_file(path, largest=LARGEST_CONFIG)
+    checked_file(path, largest=LARGEST_CONFIG)
     with _named(path):
-        config = _read_json(path.read_bytes())
+        config = read_json(path.read_bytes())
         came = config.get("format") if isinstance(config, dict) else None
         if type(came) is not int or came != FORMAT:
             raise ValueError(
@@ -185,7 +179,7 @@ def _config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _read_json(content: bytes) -> Any:
+def read_json(content: bytes) -> Any:
     """Finite numbers only, and no key twice: what is read is all that is there."""
     return json.loads(
         content.decode(), parse_float=_finite, parse_constant=_finite, object_pairs_hook=_table
@@ -268,7 +262,7 @@ Expected = Mapping[str, tuple[str, list[int] | None]]
 
 
 def _tensors(path: Path, expected: Expected, digests: Mapping[str, Any]) -> dict[str, Tensor]:
-    size = _checked_file(path, largest=LARGEST_PART)
+    size = checked_file(path, largest=LARGEST_PART)
     with _named(path):
         _check_header(path, size, expected)
         content = path.read_bytes()
@@ -283,7 +277,7 @@ def _check_header(path: Path, size: int, expected: Expected) -> None:
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= min(size - 8, LARGEST_CONFIG):
             raise ValueError("its header is damaged or cut off")
-        header = _read_json(file.read(length))
+        header = read_json(file.read(length))
     if not isinstance(header, dict):
         raise ValueError("its header is not a table")
     header.pop("__metadata__", None)
@@ -303,141 +297,12 @@ def _bytes(key: str, entry: Any, dtype: str, shape: list[int] | None) -> int:
     raise ValueError(f"{key} is {_shown(entry)}, expected {dtype} {shape or ''}")
 
 
-_STARTS_DTYPES = {"png": "U8", "end": "I64", "first": "I64", "action": "F32"}
+STARTS_DTYPES = {"png": "U8", "end": "I64", "first": "I64", "action": "F32"}
 
 
 def _starts(path: Path, world_model: WorldModel, digests: Mapping[str, Any]) -> Starts:
-    tensors = _tensors(path, {name: (kind, None) for name, kind in _STARTS_DTYPES.items()}, digests)
+    tensors = _tensors(path, {name: (kind, None) for name, kind in STARTS_DTYPES.items()}, digests)
     with _named(path):
         starts = Starts(**{name: tensor.numpy() for name, tensor in tensors.items()})
         starts.check(world_model.frame_shape, world_model.action_size, world_model.context)
     return starts
-
-
-def save_world_model(world_model: WorldModel, folder: Path, *, readme: str | None) -> None:
-    """Nothing is replaced before the new folder is whole, on the disk, and has been read back."""
-    folder = folder.resolve()
-    if _exists(folder) and not _is_ours(folder):
-        raise FileExistsError(
-            f"{folder} exists and is not, or not only, a world model: it is not overwritten. "
-            "Save to another folder, or move it away"
-        )
-    fresh = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        with explain_full_disk(f"{folder} was not saved", lambda: "free some space"):
-            _write(world_model, fresh, readme)
-        _check_readable(fresh, folder)
-        _put_in_place(fresh, folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-    sync_folder(folder.parent)
-
-
-def _is_ours(folder: Path) -> bool:
-    """Whether nothing but a world model is lost with this folder."""
-    if not folder.is_dir():
-        return False
-    if not (names := {path.name for path in folder.iterdir()}):
-        return True
-    try:
-        _checked_file(folder / CONFIG, largest=LARGEST_CONFIG)
-        config = _read_json((folder / CONFIG).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return False
-    return names <= set(FILES) and isinstance(config, dict) and {"format", "parts"} <= set(config)
-
-
-def _check_readable(fresh: Path, folder: Path) -> None:
-    try:
-        load_world_model(fresh)
-    except ValueError as error:
-        reason = str(error).replace(f"{fresh}{os.sep}", "")
-        raise ValueError(f"{folder} was not saved, nobody could load it: {reason}") from error
-
-
-def _put_in_place(fresh: Path, folder: Path) -> None:
-    if not folder.exists():
-        fresh.rename(folder)
-        return
-    old = fresh.with_suffix(".old")
-    try:
-        folder.rename(old)
-        fresh.rename(folder)
-    finally:
-        if not folder.exists():  # stopped in between
-            old.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _write(world_model: WorldModel, folder: Path, readme: str | None) -> None:
-    parts, card = {name: getattr(world_model, name) for name in PARTS}, world_model.card
-    tensors = {
-        PART_FILES[name]: save_tensors({k: _plain(v) for k, v in part.state_dict().items()})
-        for name, part in parts.items()
-    }
-    if (starts := world_model.starts) is not None:
-        arrays = {name: np.ascontiguousarray(getattr(starts, name)) for name in _STARTS_DTYPES}
-        tensors[STARTS] = save_arrays(arrays)
-    config = _json(
-        {
-            "format": FORMAT,
-            "system": card.system,
-            "denoising_steps": card.denoising_steps,
-            "facts": dict(card.facts),
-            "parts": {
-                name: {"class": type(part).__name__, "config": _settings(part)}
-                for name, part in parts.items()
-            },
-            "sha256": {name: sha256(content).hexdigest() for name, content in tensors.items()},
-        }
-    )
-    about = (readme or _readme(world_model)).encode()
-    for name, content in {**tensors, README: about, CONFIG: config}.items():
-        write_atomically(folder / name, content)
-
-
-def _json(config: Mapping[str, Any]) -> bytes:
-    try:
-        return json.dumps(config, indent=2, allow_nan=False).encode()
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"the world model's card is no JSON: {error}; its facts can be texts, finite numbers, "
-            "and lists and dictionaries of them"
-        ) from error
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().float().contiguous()
-
-
-def _settings(part: Any) -> dict[str, Any]:
-    return {name: part.config[name] for name in inspect.signature(type(part)).parameters}
-
-
-def _readme(world_model: WorldModel) -> str:
-    card = world_model.card
-    facts = "\n".join(f"* {name}: {value}" for name, value in card.facts.items())
-    return (
-        "---\nlibrary_name: wm_gym\ntags: [world-model, gymnasium, diffusion]\n---\n"
-        f"# A world model of {card.system}\n\n{facts}\n\n"
-        '```python\nimport gymnasium as gym\n\nenv = gym.make("wm_gym:WM-v0", '
-        'world_model="this folder")\n```\n'
-    )
-
-
-def upload_world_model(
-    world_model: WorldModel, repo_id: str, *, token: str | None, private: bool
-) -> str:
-    from tempfile import TemporaryDirectory
-
-    from huggingface_hub import HfApi
-
-    api = HfApi(token=token)
-    try:
-        with TemporaryDirectory() as temporary:
-            folder = Path(temporary) / "world-model"
-            save_world_model(world_model, folder, readme=None)
-            repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-            return str(api.upload_folder(repo_id=repo_id, folder_path=folder))
-    except Exception as error:
-        raise RuntimeError(f"the world model was not uploaded to {repo_id!r}: {error}") from error

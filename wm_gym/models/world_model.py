@@ -152,13 +152,13 @@ class WorldModel(nn.Module):
 
     def save_pretrained(self, folder: Path | str, *, readme: str | None = None) -> None:
         """A whole folder, or none: an older model there is replaced in one step."""
-        from wm_gym.models.folder import save_world_model
+        from wm_gym.models.saving import save_world_model
 
         save_world_model(self, Path(folder), readme=readme)
 
     def push_to_hub(self, repo_id: str, *, token: str | None = None, private: bool = False) -> str:
         """The address of what was uploaded."""
-        from wm_gym.models.folder import upload_world_model
+        from wm_gym.models.saving import upload_world_model
 
         return upload_world_model(self, repo_id, token=token, private=private)
 

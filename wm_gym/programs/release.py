@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
+from wm_gym.models.folder import CURVES
 from wm_gym.models.world_model import WorldModel
 from wm_gym.programs.train import WORLD_MODEL
 from wm_gym.programs.train_parts import CURVE
@@ -53,7 +54,7 @@ def release(run: Path, to: Path, /, fidelity: Path = Path("out/fidelity/fidelity
     world_model.save_pretrained(to, readme=_card(world_model, curves))
     picture = io.BytesIO()
     _draw(curves).savefig(picture, dpi=70)
-    write_atomically(to / "curves.png", picture.getvalue())
+    write_atomically(to / CURVES, picture.getvalue())
     size = sum(file.stat().st_size for file in to.iterdir())
     print(f"world model: {to}, {size / 1e6:.1f} MB")
 
