@@ -168,9 +168,34 @@ def test_train_goes_on_where_it_was_and_leaves_a_world_model(tmp_path):
     env = gym.make("WM-PushT-v0", world_model=out / "world-model")
     env.reset(seed=0)
     env.step(env.action_space.sample())
+    release_of(out, tmp_path)
     (out / "heads" / "checkpoint.pt").write_bytes(b"damaged")
     failed = wm_gym(*command, ok=False)
     assert "checkpoint.pt is damaged" in failed.stderr
+
+
+def release_of(run_folder, tmp_path):
+    """The model goes into a folder of its own, with its scores; those of another do not."""
+    facts = WorldModel.from_pretrained(run_folder / "world-model").card.facts
+    row = {"50": {"median": {"value": 2.5}}}
+    found = {
+        "model": {"facts": facts},
+        "behaviours": {"play": {"figures": {"block_position": row, "ssim": row}}},
+        "datasets": {"play": {"hash": "abc"}},
+    }
+    fidelity, to = tmp_path / "fidelity.json", tmp_path / "released"
+    fidelity.write_text(json.dumps(found))
+    for _ in range(2):  # an older release is replaced
+        wm_gym("release", run_folder, to, "--fidelity", fidelity)
+    released = WorldModel.from_pretrained(to)
+    assert released.card.facts["scores"] == {"play": {"block_position": {"50": 2.5}}}
+    assert "| play | block position error [px] | 2.5 |" in (to / "README.md").read_text()
+    assert (to / "curves.png").stat().st_size > 1000
+    fidelity.write_text(json.dumps({**found, "model": {"facts": {}}}))
+    assert (
+        "of another world model"
+        in wm_gym("release", run_folder, to, "--fidelity", fidelity, ok=False).stderr
+    )
 
 
 def curve_of(folder):

@@ -15,7 +15,12 @@ from wm_gym.programs.train import WORLD_MODEL
 from wm_gym.programs.train_parts import CURVE
 from wm_gym.storage.files import write_atomically
 
-PARTS = {"autoencoder": "psnr", "global_model": "error", "heads": "coverage_error"}
+PARTS = {
+    "autoencoder": "psnr",
+    "global_model": "error",
+    "refined": "error",
+    "heads": "coverage_error",
+}
 """Of each, the score whose curve is drawn."""
 
 SCORES = {

@@ -5,7 +5,7 @@ import io
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -82,12 +82,15 @@ class Train:
     )
     dreaming: Dreaming = field(default_factory=Dreaming)
     refining: Optimisation = field(
-        default_factory=lambda: Optimisation(updates=2_500, batch_size=512, learning_rate=3e-4)
+        default_factory=lambda: Optimisation(updates=2_800, batch_size=256, learning_rate=3e-4)
     )
     """The global model goes on to learn from its own rollouts, once it is good."""
 
-    rollout: int = 10
+    rollout: int = 20
     """How many latents in a row it then predicts, each from what it predicted before."""
+
+    refining_blur: float = 1.0
+    """Largest noise on the contexts then, in place of `dreaming.blur`."""
 
     heads: Optimisation = field(
         default_factory=lambda: Optimisation(updates=6_000, batch_size=1024)
@@ -173,8 +176,8 @@ class Run:
             change_scale=scales.change,
         )
         trainer = Trainer(model, config.global_model, self.accelerator)
-        folder = config.out / "global_model"
-        return self._train_global(folder, trainer, autoencoder, latents, rollout=1)
+        folder, loss = config.out / "global_model", DenoisingLoss(config.dreaming)
+        return self._train_global(folder, trainer, autoencoder, latents, loss)
 
     def refined(
         self, global_model: GlobalModel, autoencoder: Autoencoder, latents: np.ndarray
@@ -185,7 +188,9 @@ class Run:
         model.load_state_dict(global_model.state_dict())
         trainer = Trainer(model, config.refining, self.accelerator)
         folder = config.out / "refined"
-        return self._train_global(folder, trainer, autoencoder, latents, rollout=config.rollout)
+        dreaming = replace(config.dreaming, blur=config.refining_blur)
+        loss = DenoisingLoss(dreaming, rollout=config.rollout)
+        return self._train_global(folder, trainer, autoencoder, latents, loss)
 
     def _train_global(
         self,
@@ -193,11 +198,10 @@ class Run:
         trainer: Trainer[GlobalModel],
         autoencoder: Autoencoder,
         latents: np.ndarray,
-        *,
-        rollout: int,
+        loss: DenoisingLoss,
     ) -> GlobalModel:
         context = trainer.average.config.context
-        windows = self._windows(trainer, context + rollout)
+        windows = self._windows(trainer, context + loss.rollout)
         batches = LatentWindows(windows=windows, latents=latents)
         shown = [j for j in FILMED if context + j <= self._filmed().index["length"].max()]
         film = self._film(length=context + shown[-1], count=4)
@@ -205,7 +209,6 @@ class Run:
         def picture(model: GlobalModel) -> np.ndarray:
             return filmstrip(autoencoder, model, film, shown=shown)
 
-        loss = DenoisingLoss(self.config.dreaming, rollout=rollout)
         return self._train(folder, trainer, batches, loss, picture)
 
     def heads(self, global_model: GlobalModel, latents: np.ndarray) -> Heads:
