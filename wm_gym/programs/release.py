@@ -143,7 +143,8 @@ def _scores(scores: dict[str, dict[str, dict[str, float]]]) -> str:
         "|---|---|" + "---|" * len(steps),
     ]
     for name, each in scores.items():
-        for key, row in each.items():
+        for key, label in SCORES.items():
+            row = each.get(key, {})
             cells = [f"{row[step]:.3g}" if step in row else "–" for step in steps]
-            lines.append(f"| {name} | {SCORES[key]} | {' | '.join(cells)} |")
+            lines += [f"| {name} | {label} | {' | '.join(cells)} |"] if row else []
     return "\n".join(lines)

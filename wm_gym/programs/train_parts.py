@@ -5,7 +5,7 @@ import io
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -82,15 +82,12 @@ class Train:
     )
     dreaming: Dreaming = field(default_factory=Dreaming)
     refining: Optimisation = field(
-        default_factory=lambda: Optimisation(updates=2_800, batch_size=256, learning_rate=3e-4)
+        default_factory=lambda: Optimisation(updates=2_500, batch_size=512, learning_rate=3e-4)
     )
     """The global model goes on to learn from its own rollouts, once it is good."""
 
-    rollout: int = 20
+    rollout: int = 10
     """How many latents in a row it then predicts, each from what it predicted before."""
-
-    refining_blur: float = 1.0
-    """Largest noise on the contexts then, in place of `dreaming.blur`."""
 
     heads: Optimisation = field(
         default_factory=lambda: Optimisation(updates=6_000, batch_size=1024)
@@ -188,8 +185,7 @@ class Run:
         model.load_state_dict(global_model.state_dict())
         trainer = Trainer(model, config.refining, self.accelerator)
         folder = config.out / "refined"
-        dreaming = replace(config.dreaming, blur=config.refining_blur)
-        loss = DenoisingLoss(dreaming, rollout=config.rollout)
+        loss = DenoisingLoss(config.dreaming, rollout=config.rollout)
         return self._train_global(folder, trainer, autoencoder, latents, loss)
 
     def _train_global(
