@@ -122,12 +122,14 @@ def _model(
     chosen_dtype: torch.dtype,
 ) -> WorldModel:
     if isinstance(world_model, WorldModel):
-        for name, value in {"device": device, "dtype": dtype}.items():
-            if value != "auto":
-                raise ValueError(
-                    f"{name} is {value!r}, but the world model is a WorldModel that is there "
-                    "already: move or cast that"
-                )
+        if device != "auto" and chosen_device != world_model.device:
+            raise ValueError(
+                f"device is {device!r}, but the WorldModel is on {world_model.device}: move it"
+            )
+        if dtype != "auto" and chosen_dtype != world_model.dtype:
+            raise ValueError(
+                f"dtype is {dtype!r}, but the WorldModel computes in {world_model.dtype}: cast it"
+            )
         return world_model
     if not isinstance(world_model, (str, Path)):
         raise TypeError(

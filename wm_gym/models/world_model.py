@@ -95,6 +95,11 @@ class WorldModel(nn.Module):
     def device(self) -> torch.device:
         return self.heads.device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the large parts."""
+        return self.global_model.out.weight.dtype
+
     def cast(self, dtype: torch.dtype) -> "WorldModel":
         """Compute the large parts in this; positions, sampler and heads stay float32."""
         parts = (self.autoencoder.encoder, self.autoencoder.painter)
