@@ -64,7 +64,11 @@ def main(config: ActionEncodings) -> None:
 
 
 def trained(config: ActionEncodings, encoding: str, seed: int) -> WorldModel:
+    made = WorldModel.from_pretrained(config.run / "world-model")
+    sizes, dreamt = made.autoencoder.config, made.global_model.config
     settings = Train(
+        patch=sizes.patch, keypoints=sizes.keypoints, channels=sizes.channels,
+        width=dreamt.width, blocks=dreamt.blocks,
         data=config.data, test=config.play, out=config.out / f"{encoding}-{seed}",
         autoencoder_of=config.run, action_encoding="linear" if encoding == "linear" else "two-hot",
         global_model=Optimisation(updates=config.updates, batch_size=1024, seed=seed),
@@ -72,8 +76,8 @@ def trained(config: ActionEncodings, encoding: str, seed: int) -> WorldModel:
     run = Run(settings, Dataset.open(config.data), Accelerator(mixed_precision=precision()))
     autoencoder = run.autoencoder()
     global_model = run.global_model(autoencoder, run.latents(autoencoder))
-    heads = WorldModel.from_pretrained(config.run / "world-model").heads
-    return WorldModel(autoencoder, global_model, heads, card=Card(system=PUSH_T.name)).eval()
+    card = Card(system=PUSH_T.name)
+    return WorldModel(autoencoder, global_model, made.heads, card=card).eval()
 
 
 def block_errors(model: WorldModel, dataset: Dataset, rollouts: int) -> list[float]:

@@ -1,5 +1,6 @@
 import os
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, a core each
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # windows open, but nowhere
 os.environ.setdefault("XDG_RUNTIME_DIR", "/tmp")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -12,8 +13,11 @@ with warnings.catch_warnings():  # pygame's use of pkg_resources, once, as it is
 
 import jaxtyping
 import pytest
+import torch
 
 import wm_gym  # noqa: F401
+
+torch.set_num_threads(1)
 
 
 @pytest.fixture

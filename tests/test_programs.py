@@ -14,6 +14,7 @@ import pytest
 
 from wm_gym.data import Dataset
 from wm_gym.models.world_model import WorldModel
+from wm_gym.training.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).parent.parent
 
@@ -169,6 +170,11 @@ def test_train_goes_on_where_it_was_and_leaves_a_world_model(tmp_path):
     env.reset(seed=0)
     env.step(env.action_space.sample())
     release_of(out, tmp_path)
+    compared = run(
+        "examples/action_encodings.py", "--run", out, "--data", data, "--play", data, "--random",
+        data, "--seeds", 1, "--updates", 2, "--rollouts", 2, "--out", tmp_path / "encodings",
+    )  # fmt: skip
+    assert "play, two-hot" in compared.stdout
     (out / "heads" / "checkpoint.pt").write_bytes(b"damaged")
     failed = wm_gym(*command, ok=False)
     assert "checkpoint.pt is damaged" in failed.stderr
@@ -179,6 +185,7 @@ def release_of(run_folder, tmp_path):
     facts = WorldModel.from_pretrained(run_folder / "world-model").card.facts
     row = {"50": {"median": {"value": 2.5}}}
     found = {
+        "settings": {"denoising_steps": None, "dtype": "float32"},
         "model": {"facts": facts},
         "behaviours": {"play": {"figures": {"block_position": row, "ssim": row}}},
         "datasets": {"play": {"hash": "abc"}},
@@ -202,6 +209,31 @@ def curve_of(folder):
     return [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
 
 
+def test_an_interrupted_training_saves_a_whole_update_and_goes_on(tmp_path):
+    data, out = tmp_path / "data", tmp_path / "run"
+    wm_gym("collect", "push-t-test", "--episodes", 4, "--steps", 20, "--out", data)
+    command = [sys.executable, "-W", "ignore", "-m", "wm_gym.programs", "train", "tiny"]
+    command += ["--data", data, "--out", out, "--save-minutes", "0"]
+    endless = subprocess.Popen(
+        [*map(str, command), "--autoencoder.updates", "1000000"], cwd=ROOT,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not (out / "autoencoder" / "curve.jsonl").exists():
+        assert endless.poll() is None
+        time.sleep(0.1)
+    endless.send_signal(signal.SIGINT)
+    assert "the same command goes on" in endless.communicate(timeout=60)[1]
+    state = load_checkpoint(out / "autoencoder" / "checkpoint.pt")
+    assert state["step"] == curve_of(out / "autoencoder")[-1]["step"] > 0
+
+
+def test_data_that_a_world_model_cannot_learn_from_is_refused_at_once(tmp_path):
+    wm_gym("collect", "push-t-test", "--episodes", 2, "--steps", 5, "--out", tmp_path / "short")
+    command = ("train", "tiny", "--data", tmp_path / "short", "--out", tmp_path / "run")
+    assert "no episode has 7 frames" in wm_gym(*command, ok=False).stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_train_runs_on_several_processes(tmp_path, monkeypatch):
     """Through `accelerate`, with no code of ours: they end with equal weights, and one saves."""
     data, out = tmp_path / "data", tmp_path / "run"
@@ -221,6 +253,12 @@ def test_first_look(tmp_path):
     assert "4 episodes, 28 frames" in done.stdout
     assert (tmp_path / "card.png").stat().st_size > 10_000
     assert (tmp_path / "push_t.mp4").stat().st_size > 1_000
+
+
+def test_dream_example(tmp_path):
+    done = run("examples/dream.py", "--episodes", 1, "--steps", 8, "--out", tmp_path)
+    assert "in the real system" in done.stdout
+    assert (tmp_path / "real_above_dream.mp4").stat().st_size > 1_000
 
 
 def test_reward_map(tmp_path):

@@ -103,11 +103,14 @@ def dream_world(
     chosen_device = _device(device)
     chosen_dtype = _dtype(dtype, chosen_device, deterministic)
     model = _model(world_model, device, dtype, chosen_device, chosen_dtype)
+    if deterministic and model.dtype != torch.float32:
+        raise ValueError(f"deterministic=True computes in float32, the WorldModel in {model.dtype}")
     record = _record(model, system)
     steps = model.card.denoising_steps if denoising_steps is None else denoising_steps
-    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= 100:
+    whole = isinstance(steps, (int, np.integer)) and not isinstance(steps, bool)
+    if not (whole and 1 <= steps <= 100):
         raise ValueError(f"denoising_steps is {steps!r}, expected a whole number from 1 to 100")
-    sampling = Sampling(denoising_steps=steps, deterministic=bool(deterministic))
+    sampling = Sampling(denoising_steps=int(steps), deterministic=bool(deterministic))
     with explain_memory(num_envs):
         return DreamWorld(
             record, model, num_envs, sampling=sampling, starts=_starts(model, starts)
@@ -144,11 +147,12 @@ def _device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-        torch.zeros(1, device=chosen).item()
+        probe = torch.zeros(1, device=chosen)
+        probe.item()  # there is nothing in a "meta" one
     except Exception as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"device {device!r} is not to be had here: {reason}") from error
-    return chosen
+    return probe.device  # with its number
 
 
 def _dtype(dtype: str, device: torch.device, deterministic: bool) -> torch.dtype:
@@ -198,6 +202,8 @@ def _starts(model: WorldModel, starts: str | Path) -> StartSource:
                 f"starts: {starts} has actions of {dataset.spec.action_size} numbers, "
                 f"expected {model.action_size}"
             )
+        if (of := dataset.spec.robot_type) != model.card.system:
+            raise ValueError(f"starts: {starts} is of {of!r}, expected {model.card.system!r}")
         return LoggedStarts(dataset, model.context)
     if model.starts is None:
         raise ValueError("the world model has no starts of its own: give starts='path/to/dataset'")

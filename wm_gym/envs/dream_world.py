@@ -1,6 +1,7 @@
 """n dreams of one world model, stepped together: the world behind dreaming environments."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -312,13 +313,16 @@ def _array(values: Any, name: str) -> np.ndarray:
         raise ValueError(f"options[{name!r}] is no array: {error}") from error
 
 
+_OUT_OF_MEMORY = re.compile("out of memory|allocate memory")
+
+
 @contextmanager
 def explain_memory(num_envs: int) -> Iterator[None]:
     """Of the many ways to say that memory ran out, one that says what to do."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
+        if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(str(error)):
             raise
         raise MemoryError(
             f"there is not enough memory for {num_envs} dreams at once: ask for fewer environments "

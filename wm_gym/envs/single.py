@@ -41,6 +41,7 @@ class WorldEnv(gym.Env[UInt8[np.ndarray, "h w c"], np.ndarray]):
         super().reset(seed=seed)
         seeds = [self.np_random_seed if seed is not None else None]
         self._episodes.rngs[0] = self.np_random
+        self._episodes.seeds[0] = self.np_random_seed
         self._episodes.begin(_ALL, seeds=seeds, given=given)
         assert self._episodes.rngs[0] is not None
         self._np_random = self._episodes.rngs[0]

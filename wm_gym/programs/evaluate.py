@@ -195,7 +195,8 @@ class _Evaluation:
 
 def _evaluation(config: Evaluate) -> _Evaluation:
     """Everything that is asked for is there, and of one system."""
-    device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    asked = None if config.device == "auto" else config.device
+    device = torch.device(asked or ("cuda" if torch.cuda.is_available() else "cpu"))
     model = WorldModel.from_pretrained(config.world_model).to(device).cast(DTYPES[config.dtype])
     system = system_named(model.card.system)
     datasets = {name: Dataset.open(folder) for name, folder in _folders(config.data).items()}

@@ -33,7 +33,7 @@ def play(
     if not 0 < speed <= 1:
         raise ValueError(f"speed is {speed}, expected more than 0, up to 1")
     chosen: dict[str, Any] = {} if world_model is None else {"world_model": world_model}
-    env = gym.make(env_id, render_mode="rgb_array", **chosen)
+    env = SeededOnce(gym.make(env_id, render_mode="rgb_array", **chosen))
     best = 0.0
 
     def note(*step: Any) -> None:
@@ -49,6 +49,18 @@ def play(
     finally:
         env.close()
     print(f"best coverage: {best:.2f}")
+
+
+class SeededOnce(gym.Wrapper[Any, Any, Any, Any]):
+    """Every reset of `gymnasium.utils.play` gives the seed; only the first is meant."""
+
+    seeded = False
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        seed, self.seeded = None if self.seeded else seed, True
+        return self.env.reset(seed=seed, options=options)
 
 
 def key_actions() -> dict[str, np.ndarray]:

@@ -47,6 +47,11 @@ def release(run: Path, to: Path, /, fidelity: Path = Path("out/fidelity/fidelity
     made, judged = world_model.card.facts, figures["model"]["facts"]
     if made != judged:
         raise ValueError(f"{fidelity} is of another world model: made by {judged}, not by {made}")
+    settings, steps = figures["settings"], world_model.card.denoising_steps
+    if settings["denoising_steps"] not in (None, steps) or settings["dtype"] != "float32":
+        raise ValueError(
+            f"{fidelity} was measured with {settings}, expected {steps} steps, float32"
+        )
     scores = {name: _medians(each["figures"]) for name, each in figures["behaviours"].items()}
     curves = {part: _curve(run / part / CURVE) for part in PARTS}
     facts = {

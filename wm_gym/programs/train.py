@@ -11,7 +11,7 @@ from accelerate import Accelerator
 
 from wm_gym.data import Dataset
 from wm_gym.models.world_model import Card, WorldModel
-from wm_gym.programs.train_parts import Run, Train, precision
+from wm_gym.programs.train_parts import Run, Train, check_data, precision
 from wm_gym.training.starts import choose_starts
 from wm_gym.training.trainer import Optimisation
 
@@ -30,7 +30,7 @@ PRESETS = {
         ),
     ),
     "cpu": (
-        "About an hour on two cores; the packaged model.",
+        "An hour and a half on two cores; the packaged model.",
         Train(data=tyro.MISSING, out=tyro.MISSING),
     ),
     "gpu": (
@@ -57,6 +57,7 @@ else:
 def train(config: Annotated[TrainOfPreset, tyro.conf.arg(name="")]) -> None:
     """Train a diffusion world model; the same command goes on where a run stopped."""
     dataset = Dataset.open(config.data)
+    check_data(config, dataset)
     run = Run(config, dataset, Accelerator(mixed_precision=precision()))
     autoencoder = run.autoencoder()
     latents = run.latents(autoencoder)

@@ -3,8 +3,10 @@
 import hashlib
 import io
 import json
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -99,6 +101,34 @@ class Train:
         for name in ("patch", "keypoints", "channels", "width", "blocks", "starts", "rollout"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+
+
+def check_data(config: Train, dataset: Dataset) -> None:
+    """Says what would fail hours later."""
+    system = system_named(dataset.spec.robot_type or "")
+    if "coverage" not in dataset.spec.facts:
+        raise ValueError(f"{dataset.folder} does not log 'coverage', which the heads learn")
+    Windows(dataset, length=system.context + config.rollout, batch_size=1, seed=0)
+    if config.test is not None and (test := Dataset.open(config.test)).spec.picture != (
+        dataset.spec.picture
+    ):
+        raise ValueError(f"{test.folder} has other pictures than {dataset.folder}")
+
+
+@contextmanager
+def interrupts() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C, asked for between updates: one that is half done would be saved half done."""
+    asked = False
+
+    def note(*_: object) -> None:
+        nonlocal asked
+        asked = True
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @dataclass(frozen=True)
@@ -256,7 +286,7 @@ class Run:
             desc=folder.name,
         )
         saved, recent = time.monotonic(), list[Update]()
-        try:
+        with bar, interrupts() as interrupted:
             for update in trainer.train(batches, loss):
                 recent.append(update)
                 bar.update()
@@ -265,9 +295,11 @@ class Run:
                 if time.monotonic() - saved > 60 * self.config.save_minutes:
                     _save(folder, trainer, recent, picture)
                     saved, recent = time.monotonic(), []
-        finally:
-            bar.close()
+                if interrupted():
+                    break
             _save(folder, trainer, recent, picture)
+            if interrupted():
+                raise KeyboardInterrupt
         return trainer.average
 
 
@@ -275,7 +307,7 @@ def precision() -> str:
     """bf16 where the machine multiplies it fast."""
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported() else "no"
-    return "bf16" if torch.backends.cpu.get_cpu_capability().startswith("AVX512") else "no"
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "no"
 
 
 def _means(updates: list[Update]) -> dict[str, float]:
