@@ -18,7 +18,7 @@ from wm_gym.envs.dream_world import (
 from wm_gym.envs.real import check_obs_type, horizon_of, refuse, rules_of
 from wm_gym.envs.single import WorldEnv
 from wm_gym.envs.vector import WorldVectorEnv
-from wm_gym.models.world_model import DTYPES, WorldModel
+from wm_gym.models.world_model import DTYPES, WorldModel, fast_bfloat16
 from wm_gym.systems import System, system_named
 
 
@@ -134,11 +134,6 @@ def _model(
                 f"dtype is {dtype!r}, but the WorldModel computes in {world_model.dtype}: cast it"
             )
         return world_model
-    if not isinstance(world_model, (str, Path)):
-        raise TypeError(
-            f"world_model is a {type(world_model).__name__}, expected a packaged name, a folder, "
-            "a Hub id or a WorldModel"
-        )
     return WorldModel.from_pretrained(world_model).to(chosen_device).cast(chosen_dtype)
 
 
@@ -161,14 +156,8 @@ def _dtype(dtype: str, device: torch.device, deterministic: bool) -> torch.dtype
     if deterministic and dtype == "bfloat16":
         raise ValueError("deterministic=True computes in float32, not dtype='bfloat16'")
     if dtype == "auto":
-        return torch.bfloat16 if _fast_bfloat16(device) and not deterministic else torch.float32
+        return torch.bfloat16 if fast_bfloat16(device) and not deterministic else torch.float32
     return DTYPES[dtype]
-
-
-def _fast_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
 def _record(model: WorldModel, system: str | None) -> System:

@@ -168,6 +168,13 @@ class WorldModel(nn.Module):
         return upload_world_model(self, repo_id, token=token, private=private)
 
 
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether this machine multiplies it fast there."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
 def to_unit(frames: UInt8[Tensor, "*n h w c"]) -> Float[Tensor, "*n c h w"]:
     """Colours in [−1, 1], channels first, as the networks see frames."""
     return frames.movedim(-1, -3).float() / 127.5 - 1

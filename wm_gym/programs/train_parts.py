@@ -24,7 +24,7 @@ from wm_gym.data.windows import Batches
 from wm_gym.models.autoencoder import Autoencoder
 from wm_gym.models.global_model import GlobalModel
 from wm_gym.models.heads import Heads
-from wm_gym.models.world_model import to_colour, to_unit
+from wm_gym.models.world_model import fast_bfloat16, to_colour, to_unit
 from wm_gym.storage.files import write_atomically
 from wm_gym.systems import system_named
 from wm_gym.training.autoencoder import ReconstructionLoss, median_frame
@@ -304,10 +304,9 @@ class Run:
 
 
 def precision() -> str:
-    """bf16 where the machine multiplies it fast."""
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported() else "no"
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "no"
+    """As `accelerate` names it."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return "bf16" if fast_bfloat16(device) else "no"
 
 
 def _means(updates: list[Update]) -> dict[str, float]:

@@ -71,25 +71,29 @@ class DenoisingLoss:
                 first = sigma == config.sigma_max
                 scores["error"] = (missed[first].mean() / change[first].mean()).sqrt().item()
             if j + 1 < self.rollout:
-                dreamt = self._dream(denoiser, context, acts, generator)
+                dreamt = dream_one(denoiser, context, acts, generator)
                 context = torch.cat([context[:, 1:], dreamt[:, None]], dim=1)
         return torch.stack(losses).mean(), scores
-
-    @torch.no_grad()
-    def _dream(
-        self, model: GlobalModel, context: Tensor, action: Tensor, generator: torch.Generator
-    ) -> Tensor:
-        """One latent by a single denoiser call."""
-        first = model.config.sigma_max
-        sigmas = karras_sigmas(1, sigma_min=first, sigma_max=first).to(context.device)
-        noise = _normal(context[:, 0].shape, generator, context.device)
-        return model.next_latent(context, action, noise, sigmas)
 
     def _sigmas(self, b: int, first: float, generator: torch.Generator) -> Float[Tensor, "b"]:
         how = self.dreaming
         drawn = (torch.randn(b, generator=generator) * how.sigma_std + how.sigma_mean).exp()
         at_first = torch.rand(b, generator=generator) < how.first_share
         return torch.where(at_first, torch.tensor(first), drawn.clamp(2e-3, 80.0))
+
+
+@torch.no_grad()
+def dream_one(
+    model: GlobalModel,
+    context: Float[Tensor, "b k d"],
+    action: Float[Tensor, "b k a"],
+    generator: torch.Generator,
+) -> Float[Tensor, "b d"]:
+    """The next latent by a single denoiser call."""
+    first = model.config.sigma_max
+    sigmas = karras_sigmas(1, sigma_min=first, sigma_max=first).to(context.device)
+    noise = _normal(context[:, 0].shape, generator, context.device)
+    return model.next_latent(context, action, noise, sigmas)
 
 
 @dataclass(frozen=True, kw_only=True)

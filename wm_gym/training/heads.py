@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 
-from wm_gym.models.edm import karras_sigmas
 from wm_gym.models.global_model import GlobalModel
 from wm_gym.models.heads import Heads
+from wm_gym.training.global_model import dream_one
 from wm_gym.training.latents import LatentBatch
 
 
@@ -32,7 +32,7 @@ class JudgingLoss:
         config, device, k = heads.config, heads.device, self.dreamer.config.context
         latents, action = batch.latents.to(device), batch.action.to(device)
         now, acted, truth = latents[:, k - 1], action[:, k - 1], latents[:, k]
-        dreamt = self._dreamt(latents[:, :k], action[:, :k], generator)
+        dreamt = dream_one(self.dreamer, latents[:, :k], action[:, :k], generator)
         missed = ((dreamt - truth) / config.change_scale).square().mean(1)
         both = [torch.cat(pair) for pair in ((now, now), (acted, acted), (truth, dreamt))]
         real, dream = model(*both).chunk(2)
@@ -50,13 +50,6 @@ class JudgingLoss:
                 "coverage_error": (real[:, 1] - coverage).abs().mean().item(),
             }
         return torch.stack(list(losses.values())).sum(), scores
-
-    @torch.no_grad()
-    def _dreamt(self, context: Tensor, action: Tensor, generator: torch.Generator) -> Tensor:
-        first = self.dreamer.config.sigma_max
-        sigmas = karras_sigmas(1, sigma_min=first, sigma_max=first).to(context.device)
-        noise = torch.randn(context[:, 0].shape, generator=generator).to(context.device)
-        return self.dreamer.next_latent(context, action, noise, sigmas)
 
 
 def reward_scale(values: Tensor) -> tuple[float, float]:
