@@ -17,7 +17,8 @@ from wm_gym.data import Dataset
 from wm_gym.evaluation.rollouts import Dreamer, Rollouts, dream_rollouts, plans, probe_of
 from wm_gym.models.actions import ENCODINGS
 from wm_gym.models.world_model import Card, WorldModel
-from wm_gym.programs.train_parts import Run, Train, precision
+from wm_gym.programs.train_config import Train
+from wm_gym.programs.train_parts import Run, precision
 from wm_gym.systems import PUSH_T
 from wm_gym.training.trainer import Optimisation
 
@@ -77,7 +78,7 @@ def trained(config: ActionEncodings, encoding: str, seed: int) -> WorldModel:
     autoencoder = run.autoencoder()
     global_model = run.global_model(autoencoder, run.latents(autoencoder))
     card = Card(system=PUSH_T.name)
-    return WorldModel(autoencoder, global_model, made.heads, card=card).eval()
+    return WorldModel(autoencoder, global_model, made.heads, made.local_model, card=card).eval()
 
 
 def block_errors(model: WorldModel, dataset: Dataset, rollouts: int) -> list[float]:

@@ -22,7 +22,9 @@ from tiny_world import make_world_model
 
 from wm_gym.data import DatasetWriter
 from wm_gym.models.autoencoder import Autoencoder
+from wm_gym.models.eye import Eye
 from wm_gym.models.global_model import GlobalModel
+from wm_gym.models.local_model import LocalModel
 from wm_gym.models.starts import Starts
 from wm_gym.models.world_model import Card, WorldModel
 from wm_gym.systems import register_system, system_named
@@ -61,6 +63,22 @@ def carded(**card) -> WorldModel:
 def without_starts() -> WorldModel:
     model = make_world_model()
     model.starts = None
+    return model
+
+
+def local(**changes) -> LocalModel:
+    return LocalModel(**{"keypoints": 4, "width": 8, "head_width": 8, **changes})
+
+
+def with_local(world, local_model: LocalModel) -> WorldModel:
+    parts = world.model.autoencoder, world.model.global_model, world.model.heads, local_model
+    return WorldModel(*parts, card=world.model.card)
+
+
+def logging(other: WorldModel) -> WorldModel:
+    """A model with what another one has logged."""
+    model = make_world_model()
+    model.logged = other.logged
     return model
 
 
@@ -110,7 +128,10 @@ def re_escape(text: str) -> str:
     *each("dtype", "dtype is {}, expected 'auto' or one of", "float16", "", None, torch.float32),
     *each("denoising_steps", "denoising_steps is {}, expected a whole number from 1 to 100",
           0, -1, True, 1.5, 101, "2"),
-    *each("obs_type", "obs_type is {}, expected ", "latents", "", None, 3),
+    *each("obs_type", r"obs_type is {}, expected one of \('pixels', 'latent'\)",
+          "latents", "state", "Pixels", "", None, 3, True, b"latent", ["latent"], ("pixels",)),
+    *each("gradient", r"gradient is {}, expected one of \('surrogate', 'none', 'diffusion'\)",
+          "surogate", "Diffusion", "local", "", None, 0, True, b"none", ["none"]),
     *each("render_mode", "render_mode is {}, expected None or one of", "ansi", ""),
     *each("horizon", "horizon is {}, expected a whole number of steps ≥ 1", 0, -1, True, 1.5, "9"),
     *each("success_threshold", "success_threshold is {}, expected", 2, -0.1, np.nan, np.inf, "x"),
@@ -431,7 +452,7 @@ def failing(error):
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["device", "torch", "numpy"])
 def test_too_little_memory_for_so_many_dreams(world, monkeypatch, error):
-    monkeypatch.setattr("wm_gym.envs.dream.torch.zeros", failing(error))
+    monkeypatch.setattr(torch, "zeros", failing(error))
     with pytest.raises((MemoryError, RuntimeError), match=r"64 .*fewer"):
         dreams(world, 64)
 
@@ -467,8 +488,34 @@ def test_an_error_of_our_own_is_not_taken_for_too_little_memory(env, monkeypatch
      r"action_encoding 'one-hot', expected \['linear', 'two-hot'\]"),
     ("no context", lambda w: GlobalModel(context=0), ValueError, "context is 0, expected"),
     ("parts that disagree", lambda w: WorldModel(
-        w.model.autoencoder, w.dot.global_model, w.model.heads, card=w.model.card), ValueError,
+        w.model.autoencoder, w.dot.global_model, w.model.heads, w.model.local_model,
+        card=w.model.card), ValueError,
      r"parts disagree: latents of \{8\}, actions of \{2, 3\} numbers"),
+    ("an eye's patch that does not divide", lambda w: LocalModel(patch=7), ValueError,
+     "patch is 7, expected a divisor of the frame's 96×96"),
+    ("an eye's patch that divides but the height", lambda w: Eye((48, 64, 3), 12, 4, 8), ValueError,
+     "patch is 12, expected a divisor of the frame's 48×64"),
+    ("an eye without a patch", lambda w: LocalModel(patch=0), ValueError, "patch is 0, expected"),
+    ("an eye without keypoints", lambda w: LocalModel(keypoints=0), ValueError, "keypoints is 0"),
+    ("an eye of one channel", lambda w: LocalModel(channels=1), ValueError,
+     "channels is 1, expected at least 2"),
+    *[(f"a local model of {name}=0", lambda w, n=name: LocalModel(**{n: 0}), ValueError,
+       f"{name} is 0, expected at least 1")
+      for name in ("action_size", "memory", "width", "blocks", "head_width")],
+    ("a local model of another system", lambda w: with_local(w, w.dot.local_model), ValueError,
+     r"actions of \{2, 3\} numbers, frames of \{\(.*\), \(.*\)\}"),
+    ("a local model of other keypoints", lambda w: with_local(w, local(keypoints=5)), ValueError,
+     r"parts disagree: latents of \{8, 10\}, actions of \{2\} numbers, frames of"),
+    ("a local model of other frames", lambda w: with_local(w, local(frame_shape=(96, 96, 1))),
+     ValueError, r"frames of \{\(96, 96, [13]\), \(96, 96, [13]\)\}"),
+    ("no local model", lambda w: WorldModel(w.model.autoencoder, w.model.global_model,
+     w.model.heads, card=w.model.card), TypeError, "'local_model'"),
+    ("what another system logged", lambda w: w.dot.logged.check(w.model.local_model), ValueError,
+     r"its action is of shape \(3, 4, 3\) or not finite, expected \(3, 4, 2\)"),
+    ("what another eye saw", lambda w: w.model.logged.check(local(keypoints=5)), ValueError,
+     r"its embedding is of shape \(3, 5, 8\) or not finite, expected \(3, 5, 10\)"),
+    ("saving what another system logged", lambda w: logging(w.dot).save_pretrained(w.folder / "l"),
+     ValueError, r"nobody could load it: logged.safetensors is refused: its action is of shape"),
     ("a path that is a file", lambda w: w.model.save_pretrained(w.folder / "file"), FileExistsError,
      "file exists and is not, or not only, a world model: it is not overwritten"),
     ("a folder of other things", lambda w: w.model.save_pretrained(w.folder), FileExistsError,

@@ -230,7 +230,7 @@ def test_an_interrupted_training_saves_a_whole_update_and_goes_on(tmp_path):
 def test_data_that_a_world_model_cannot_learn_from_is_refused_at_once(tmp_path):
     wm_gym("collect", "push-t-test", "--episodes", 2, "--steps", 5, "--out", tmp_path / "short")
     command = ("train", "tiny", "--data", tmp_path / "short", "--out", tmp_path / "run")
-    assert "no episode has 7 frames" in wm_gym(*command, ok=False).stderr
+    assert "no episode has 12 frames" in wm_gym(*command, ok=False).stderr
     assert not (tmp_path / "run").exists()
 
 

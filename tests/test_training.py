@@ -10,8 +10,8 @@ from test_models import autoencoder, global_model, seeded
 
 from wm_gym.data import Dataset, Windows
 from wm_gym.data.collect import Recipe, collect_episodes
+from wm_gym.models.colours import to_colour, to_unit
 from wm_gym.models.heads import Heads
-from wm_gym.models.world_model import to_colour, to_unit
 from wm_gym.training.autoencoder import ReconstructionLoss, median_frame
 from wm_gym.training.checkpoint import load_checkpoint, save_checkpoint
 from wm_gym.training.film import filmstrip
@@ -129,7 +129,9 @@ def test_the_scales_are_those_of_latents_and_their_changes(dots, latents):
 
 def test_a_dataset_is_encoded_row_by_row(dots):
     model, counted = autoencoder().eval(), []
-    encoded = encode_dataset(model, dots, counted.append)
+    encoded = encode_dataset(
+        lambda frames: model.encode(to_unit(frames)), dots, model.device, counted.append
+    )
     assert sum(counted) == dots.num_frames == len(encoded)
     row = int(dots.index["start"][3]) + 4
     alone = model.encode(to_unit(torch.from_numpy(dots.frames([row]))))

@@ -10,11 +10,13 @@ from torch import nn
 from wm_gym.models.autoencoder import Autoencoder
 from wm_gym.models.global_model import GlobalModel
 from wm_gym.models.heads import Heads
+from wm_gym.models.local_model import LocalModel
+from wm_gym.models.logged import Logged
 from wm_gym.models.starts import Start, Starts
 from wm_gym.models.world_model import Card, WorldModel
 from wm_gym.systems import System, system_named
 
-KEYPOINTS, CHANNELS, WIDTH, PATCH = 4, 16, 32, 8
+KEYPOINTS, CHANNELS, WIDTH, PATCH, MEMORY = 4, 16, 32, 8, 12
 STARTS = 4
 """Half of them of one frame, half of as many as the context."""
 
@@ -31,9 +33,25 @@ def make_world_model(system: str = "PushT", seed: int = 0) -> WorldModel:
         nn.init.normal_(dreamer.out.weight, std=0.1)
         nn.init.normal_(autoencoder.background, std=0.1)
         heads = Heads(**sizes, width=WIDTH, blocks=1)
+        local_model = LocalModel(
+            record.frame_shape, record.action_size, PATCH, KEYPOINTS, CHANNELS, MEMORY, WIDTH, 1,
+            head_width=WIDTH,
+        )  # fmt: skip
+        logged = make_logged(local_model)
     card = Card(system=system, denoising_steps=1, facts={"made": "at random", "seed": seed})
-    model = WorldModel(autoencoder, dreamer, heads, card=card, starts=make_starts(system, seed))
+    model = WorldModel(
+        autoencoder, dreamer, heads, local_model,
+        card=card, starts=make_starts(system, seed), logged=logged,
+    )  # fmt: skip
     return model.eval().requires_grad_(False)
+
+
+def make_logged(local_model: LocalModel, *, windows: int = 3, length: int = 5) -> Logged:
+    return Logged(
+        embedding=torch.randn(windows, length, local_model.stochastic_size) / 3,
+        action=torch.rand(windows, length - 1, local_model.config.action_size) * 2 - 1,
+        reward=-torch.rand(windows, length - 1),
+    )
 
 
 @cache

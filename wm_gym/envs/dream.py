@@ -1,24 +1,25 @@
 """Dreaming environments: `WM-PushT-v0`, and `WM-v0` of any model folder."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from gymnasium.vector import AutoresetMode
+from jaxtyping import Float
+from torch import Tensor
 
 from wm_gym.data import Dataset
-from wm_gym.envs.dream_world import (
-    DreamWorld,
-    LoggedStarts,
-    Sampling,
-    StartSource,
-    explain_memory,
-)
+from wm_gym.envs.batches import explain_memory
+from wm_gym.envs.dream_starts import LoggedStarts, StartSource
+from wm_gym.envs.dream_world import DreamWorld, Sampling
+from wm_gym.envs.gradient import GradientHook, GradStep
+from wm_gym.envs.loading import check_sizes, loaded
 from wm_gym.envs.real import check_obs_type, horizon_of, refuse, rules_of
 from wm_gym.envs.single import WorldEnv
 from wm_gym.envs.vector import WorldVectorEnv
-from wm_gym.models.world_model import DTYPES, WorldModel, fast_bfloat16
+from wm_gym.models.surrogate import Surrogate
+from wm_gym.models.world_model import WorldModel
 from wm_gym.systems import System, system_named
 
 
@@ -38,6 +39,7 @@ class DreamEnv(WorldEnv):
         terminate_on_success: bool = False,
         obs_type: str = "pixels",
         render_mode: str | None = None,
+        gradient: str = "surrogate",
         starts: str | Path = "packaged",
         deterministic: bool = False,
         **unknown: Any,
@@ -46,10 +48,37 @@ class DreamEnv(WorldEnv):
         check_obs_type(obs_type)
         world = dream_world(
             world_model, 1, system=system, device=device, dtype=dtype, starts=starts,
-            denoising_steps=denoising_steps, deterministic=deterministic,
+            denoising_steps=denoising_steps, deterministic=deterministic, obs_type=obs_type,
         )  # fmt: skip
+        self._hook = GradientHook(world, gradient)
         rules = rules_of(world.system, horizon, success_threshold, terminate_on_success)
         super().__init__(world, rules, render_mode=render_mode)
+
+    @property
+    def surrogate(self) -> Surrogate:
+        """What lends its gradients."""
+        return self._hook.surrogate
+
+    def begin_window(self, *, gradient: str | None = None) -> Float[Tensor, "*obs"]:
+        """The current observation, detached: cuts the graph and keeps the episode going."""
+        self._episodes.check_begun()
+        return self._hook.begin_window(gradient)[0]
+
+    def step_with_grad(self, action: Float[Tensor, "a"]) -> GradStep:
+        """The same step as `step`, differentiable in the action and all since `begin_window`."""
+        assert self.action_space.shape is not None
+        acted = self._hook.checked(action, self.action_space.shape, "action_space.shape")[None]
+        self._episodes.check_begun()
+        self._episodes.check_running()
+        with self._hook.recording(acted) as tape:
+            obs, reward, terminated, truncated, info = super().step(_numbers(acted[0]))
+        each = np.array([reward]), np.array([terminated]), np.array([truncated])
+        returned = (obs[None], *each, info)
+        return self._hook.grad_step(tape, acted, np.zeros(1, bool), returned).single()
+
+    def refresh(self, batch: Mapping[str, Any]) -> dict[str, float]:
+        """Train what gives the gradients on new experience; no value of `step` changes by it."""
+        return self._hook.refresh(batch)
 
 
 class DreamVectorEnv(WorldVectorEnv):
@@ -70,6 +99,7 @@ class DreamVectorEnv(WorldVectorEnv):
         terminate_on_success: bool = False,
         obs_type: str = "pixels",
         render_mode: str | None = None,
+        gradient: str = "surrogate",
         starts: str | Path = "packaged",
         deterministic: bool = False,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
@@ -80,10 +110,41 @@ class DreamVectorEnv(WorldVectorEnv):
         horizon = horizon_of(num_envs, horizon, max_episode_steps)
         world = dream_world(
             world_model, num_envs, system=system, device=device, dtype=dtype, starts=starts,
-            denoising_steps=denoising_steps, deterministic=deterministic,
+            denoising_steps=denoising_steps, deterministic=deterministic, obs_type=obs_type,
         )  # fmt: skip
+        self._hook = GradientHook(world, gradient)
         rules = rules_of(world.system, horizon, success_threshold, terminate_on_success)
         super().__init__(world, rules, render_mode=render_mode, autoreset_mode=autoreset_mode)
+
+    @property
+    def surrogate(self) -> Surrogate:
+        """What lends its gradients."""
+        return self._hook.surrogate
+
+    def begin_window(self, *, gradient: str | None = None) -> Float[Tensor, "b *obs"]:
+        """The current observations, detached: cuts the graph and keeps the episodes going."""
+        self._episodes.check_begun()
+        return self._hook.begin_window(gradient)
+
+    def step_with_grad(self, action: Float[Tensor, "b a"]) -> GradStep:
+        """The same step as `step`, differentiable in the action and all since `begin_window`."""
+        shape = self.action_space.shape
+        assert shape is not None
+        acted = self._hook.checked(action, shape, "(num_envs, *single_action_space.shape)")
+        self._episodes.check_begun()
+        with self._hook.recording(acted) as tape:
+            returned = super().step(_numbers(acted))
+        ended = returned[2] | returned[3]
+        reset = ended if self.autoreset_mode == AutoresetMode.SAME_STEP else np.zeros_like(ended)
+        return self._hook.grad_step(tape, acted, reset, returned)
+
+    def refresh(self, batch: Mapping[str, Any]) -> dict[str, float]:
+        """Train what gives the gradients on new experience; no value of `step` changes by it."""
+        return self._hook.refresh(batch)
+
+
+def _numbers(action: Float[Tensor, "*b a"]) -> Float[np.ndarray, "*b a"]:
+    return action.detach().cpu().numpy()
 
 
 def dream_world(
@@ -96,68 +157,22 @@ def dream_world(
     denoising_steps: int | None,
     starts: str | Path,
     deterministic: bool,
+    obs_type: str,
 ) -> DreamWorld:
     """The world behind a dreaming environment, every choice checked."""
-    if not isinstance(deterministic, (bool, np.bool_)):
-        raise ValueError(f"deterministic is {deterministic!r}, expected True or False")
-    chosen_device = _device(device)
-    chosen_dtype = _dtype(dtype, chosen_device, deterministic)
-    model = _model(world_model, device, dtype, chosen_device, chosen_dtype)
-    if deterministic and model.dtype != torch.float32:
-        raise ValueError(f"deterministic=True computes in float32, the WorldModel in {model.dtype}")
+    model = loaded(world_model, device=device, dtype=dtype, deterministic=deterministic)
     record = _record(model, system)
     steps = model.card.denoising_steps if denoising_steps is None else denoising_steps
     whole = isinstance(steps, (int, np.integer)) and not isinstance(steps, bool)
     if not (whole and 1 <= steps <= 100):
         raise ValueError(f"denoising_steps is {steps!r}, expected a whole number from 1 to 100")
-    sampling = Sampling(denoising_steps=int(steps), deterministic=bool(deterministic))
+    sampling = Sampling(
+        denoising_steps=int(steps), deterministic=bool(deterministic), obs_type=obs_type
+    )
     with explain_memory(num_envs):
         return DreamWorld(
             record, model, num_envs, sampling=sampling, starts=_starts(model, starts)
         )  # fmt: skip
-
-
-def _model(
-    world_model: Any,
-    device: str,
-    dtype: str,
-    chosen_device: torch.device,
-    chosen_dtype: torch.dtype,
-) -> WorldModel:
-    if isinstance(world_model, WorldModel):
-        if device != "auto" and chosen_device != world_model.device:
-            raise ValueError(
-                f"device is {device!r}, but the WorldModel is on {world_model.device}: move it"
-            )
-        if dtype != "auto" and chosen_dtype != world_model.dtype:
-            raise ValueError(
-                f"dtype is {dtype!r}, but the WorldModel computes in {world_model.dtype}: cast it"
-            )
-        return world_model
-    return WorldModel.from_pretrained(world_model).to(chosen_device).cast(chosen_dtype)
-
-
-def _device(device: str) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        probe = torch.zeros(1, device=chosen)
-        probe.item()  # there is nothing in a "meta" one
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"device {device!r} is not to be had here: {reason}") from error
-    return probe.device  # with its number
-
-
-def _dtype(dtype: str, device: torch.device, deterministic: bool) -> torch.dtype:
-    if dtype not in ("auto", *DTYPES):
-        raise ValueError(f"dtype is {dtype!r}, expected 'auto' or one of {sorted(DTYPES)}")
-    if deterministic and dtype == "bfloat16":
-        raise ValueError("deterministic=True computes in float32, not dtype='bfloat16'")
-    if dtype == "auto":
-        return torch.bfloat16 if fast_bfloat16(device) and not deterministic else torch.float32
-    return DTYPES[dtype]
 
 
 def _record(model: WorldModel, system: str | None) -> System:
@@ -168,11 +183,7 @@ def _record(model: WorldModel, system: str | None) -> System:
             "'WM-v0' dreams of any system"
         )
     record = system_named(model.card.system)
-    if (model.frame_shape, model.action_size) != (record.frame_shape, record.action_size):
-        raise ValueError(
-            f"the world model has frames {model.frame_shape} and {model.action_size} action "
-            f"numbers, expected {record.frame_shape} and {record.action_size} of {record.name!r}"
-        )
+    check_sizes(model, record.frame_shape, record.action_size, repr(record.name))
     return record
 
 

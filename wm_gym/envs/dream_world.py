@@ -1,21 +1,25 @@
 """n dreams of one world model, stepped together: the world behind dreaming environments."""
 
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.spaces import Box
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 from torch import Tensor
 
-from wm_gym.data import Dataset
+from wm_gym.envs.batches import computed
+from wm_gym.envs.dream_starts import StartSource, given_starts, last_frame, padded
+from wm_gym.envs.latent_filter import LatentFilter
+from wm_gym.models.colours import as_colours, to_colour
+from wm_gym.models.coupling import swap
 from wm_gym.models.noise import normal_noise
 from wm_gym.models.starts import Start
-from wm_gym.models.world_model import Transition, WorldModel, WorldState
+from wm_gym.models.world_model import WorldModel, WorldState
 from wm_gym.systems import System
 
 if hasattr(os, "register_at_fork"):  # a forked worker that asks for OpenMP's threads never returns
@@ -26,39 +30,6 @@ PICTURE_SIDE = 480
 
 _STATE = ("latents", "action", "error")
 
-EXACT_BATCH = 8
-"""With `deterministic`, networks see batches of exactly this many: sums are then always the same,
-whatever else is dreamt beside."""
-
-
-@runtime_checkable
-class StartSource(Protocol):
-    """Where dreams begin: some windows, any of which can be asked for."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, i: int) -> Start: ...
-
-
-@dataclass(frozen=True, eq=False)
-class LoggedStarts:
-    """Every logged frame with what came before it, as far as the context looks back."""
-
-    dataset: Dataset
-    context: int
-
-    def __len__(self) -> int:
-        return self.dataset.num_frames
-
-    def __getitem__(self, i: int) -> Start:
-        index = self.dataset.index
-        ends = np.cumsum(index["length"])
-        episode = int(np.searchsorted(ends, i, side="right"))
-        begin = int(index["start"][episode])
-        last = begin + i - int(ends[episode] - index["length"][episode])
-        rows = np.arange(max(begin, last - self.context + 1), last + 1)
-        return Start(frames=self.dataset.frames(rows), action=self.dataset.action[rows[:-1]])
-
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
@@ -66,6 +37,7 @@ class Sampling:
 
     denoising_steps: int
     deterministic: bool
+    obs_type: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,10 +47,43 @@ class DreamState:
     latents: Float32[np.ndarray, "k d"]
     action: Float32[np.ndarray, "k0 a"]
     error: float
+    features: Float32[np.ndarray, "f"]
     frame: UInt8[np.ndarray, "h w c"]
     coverage: float
     key: int
     step: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Moment:
+    """Some dreams after a step, as tensors; before any reset."""
+
+    state: WorldState
+    features: Float[Tensor, "b f"]
+    """What the filter makes of the frames so far."""
+
+    painted: Float[Tensor, "b c h w"]
+    """In [−1, 1], before colours are rounded."""
+
+    frames: UInt8[Tensor, "b h w c"]
+    reward: Float[Tensor, "b"]
+    coverage: Float[Tensor, "b"]
+
+
+@dataclass(kw_only=True, eq=False)
+class Tape:
+    """A step that is to be differentiated: what is given to it, and what it leaves."""
+
+    action: Float[Tensor, "b a"]
+    before: tuple[WorldState, Float[Tensor, "b f"]] | None
+    """Where gradients through the diffusion model go on from; None computes none."""
+
+    filtering: bool
+    """Whether features are needed."""
+
+    stepped: Bool[np.ndarray, "b"] | None = None
+    after: Moment | None = None
+    """Of those that were stepped."""
 
 
 class DreamWorld:
@@ -102,57 +107,26 @@ class DreamWorld:
             action=torch.zeros(n, model.context - 1, model.action_size, device=device),
             error=torch.zeros(n, device=device),
         )
+        self.filter = LatentFilter(model.local_model, n, exact=sampling.deterministic)
+        self._filtering = sampling.obs_type == "latent"
+        self._filtered = np.ones(n, bool)
+        """Whose filter has seen the last frame."""
         self._frames = np.zeros((n, *system.frame_shape), np.uint8)
         self._coverage = np.zeros(n)
         self._key, self._step = np.zeros(n, np.int64), np.zeros(n, np.int64)
+        self.tape: Tape | None = None
+        """Of the step that is going on, if it is to be differentiated."""
+
+    @property
+    def observation_space(self) -> Box:
+        return self.filter.space if self._filtering else self.system.observation_space
 
     def given(self, options: Mapping[str, Any]) -> list[Start] | None:
         """`options={"frames": ..., "actions": ...}`: real frames to begin from."""
-        unknown = set(options) - {"frames", "actions"}
-        if unknown:
-            raise ValueError(
-                f"unknown reset options {sorted(unknown)}; a dream takes 'frames' and 'actions'"
-            )
-        if options.get("frames") is None:
-            if options.get("actions") is not None:
-                raise ValueError("options['actions'] without options['frames']")
-            return None
-        frames = _array(options["frames"], "frames")
-        shape = self.system.frame_shape
-        if frames.dtype != np.uint8 or frames.ndim not in (4, 5) or frames.shape[-3:] != shape:
-            raise ValueError(
-                f"options['frames'] is {frames.dtype} {frames.shape}, expected uint8 "
-                f"(k, {', '.join(map(str, shape))}), or one more axis for each environment"
-            )
-        many = frames.ndim == 5
-        k = frames.shape[-4]
-        if k < 1 or (many and len(frames) != self.num_envs):
-            raise ValueError(
-                f"options['frames'] has shape {frames.shape}, expected at least one frame for "
-                f"each of {self.num_envs} environments"
-            )
-        action = self._given_actions(options.get("actions"), k, many)
-        each = zip(frames, action, strict=True) if many else [(frames, action)] * self.num_envs
-        return [
-            Start(frames=f[-self.model.context :], action=_last(a, self.model)) for f, a in each
-        ]
-
-    def _given_actions(self, actions: Any, k: int, many: bool) -> Float32[np.ndarray, "..."]:
-        leading = (self.num_envs,) if many else ()
-        expected = (*leading, k - 1, self.model.action_size)
-        if actions is None and k == 1:
-            return np.zeros(expected, np.float32)
-        if actions is None:
-            raise ValueError(f"options['actions'] is missing, expected numbers {expected}")
-        array = _array(actions, "actions")
-        if array.dtype.kind not in "fiu" or array.shape != expected:
-            raise ValueError(
-                f"options['actions'] is {array.dtype} {array.shape}, expected numbers {expected}: "
-                "one action between each frame and the next"
-            )
-        if not np.isfinite(array).all():
-            raise ValueError("options['actions'] is not finite")
-        return np.clip(array, -1.0, 1.0).astype(np.float32)
+        return given_starts(
+            options, self.num_envs, frame_shape=self.system.frame_shape,
+            action_size=self.model.action_size,
+        )  # fmt: skip
 
     def start(
         self,
@@ -166,42 +140,104 @@ class DreamWorld:
             key, pick = rngs[i].integers(2**63), rngs[i].integers(len(self._starts))
             keys.append(key)
             begun.append(self._starts[int(pick)] if given is None else given[i])
-        padded = [_padded(start, self.model.context) for start in begun]
-        state = self._computed(self._begin, *map(np.stack, zip(*padded, strict=True)))
-        coverage = self._computed(self.model.heads.coverage_of, state.latents[:, -1])
+        windows = [padded(start, self.model.context) for start in begun]
+        shown = [torch.from_numpy(np.stack(each)) for each in zip(*windows, strict=True)]
+        with torch.no_grad():
+            state = self._computed(self.model.begin, *shown)
+            coverage = self._computed(self.model.heads.coverage_of, state.latents[:, -1])
+        if self._filtering:
+            seen = begun if given is not None else [last_frame(start) for start in begun]
+            self.filter.begin(dict(zip(chosen.tolist(), seen, strict=True)))
         self._key[chosen], self._step[chosen] = keys, 0
         self._frames[chosen] = [start.frames[-1] for start in begun]
         self._coverage[chosen] = coverage.cpu().numpy()
-        self._keep(state, chosen)
-
-    def _begin(self, frames: Tensor, action: Tensor) -> WorldState:
-        return self.model.begin(frames, action)
+        self._state = _placed_state(self._state, chosen, state)
+        self._filtered[chosen] = self._filtering
 
     def advance(
         self, action: Float32[np.ndarray, "b a"], which: Bool[np.ndarray, "b"]
     ) -> Float[np.ndarray, "b"]:
-        chosen, reward = np.flatnonzero(which), np.zeros(self.num_envs)
+        chosen, reward, tape = np.flatnonzero(which), np.zeros(self.num_envs), self.tape
+        if tape is not None:
+            tape.stepped = which.copy()
         if not len(chosen):
             return reward
-        noise = self._noise(chosen)
-        now = self._state
-        out, frames = self._computed(
-            self._advance, now.latents[chosen], now.action[chosen], now.error[chosen],
-            action[chosen], noise,
-        )  # fmt: skip
+        after = self._advanced(torch.from_numpy(action), chosen, tape)
         self._step[chosen] += 1  # nothing has changed before everything is computed
-        self._keep(out.state, chosen)
-        self._frames[chosen] = frames.cpu().numpy()
-        self._coverage[chosen] = out.coverage.cpu().numpy()
-        reward[chosen] = out.reward.cpu().numpy()
+        self._state = _placed_state(self._state, chosen, _detached(after.state))
+        self._frames[chosen] = after.frames.cpu().numpy()
+        self._coverage[chosen] = after.coverage.detach().cpu().numpy()
+        reward[chosen] = after.reward.detach().cpu().numpy()
+        self._filtered[chosen] = self._filters(tape)
+        if self._filters(tape):
+            features = after.features.detach()
+            self.filter.features = _placed(self.filter.features, chosen, features)
+        if tape is not None:
+            tape.after = after
         return reward
 
-    def _advance(
-        self, latents: Tensor, actions: Tensor, error: Tensor, action: Tensor, noise: Tensor
-    ) -> tuple[Transition, Tensor]:
-        state = WorldState(latents=latents, action=actions, error=error)
-        out = self.model.step(state, action, noise, self._sigmas)
-        return out, self.model.decode(out.state.latents[:, -1])
+    def _advanced(
+        self, action: Float[Tensor, "b a"], chosen: Int[np.ndarray, "n"], tape: Tape | None
+    ) -> Moment:
+        state, features, through = self._state, self.filter.features, False
+        if tape is not None:
+            action, through = tape.action, tape.before is not None
+            state, features = tape.before or (state, features)
+        following = partial(self._next, self._filters(tape))
+        with torch.set_grad_enabled(through):
+            after: Moment = self._computed(
+                following, state.latents[chosen], state.action[chosen], state.error[chosen],
+                features[chosen], action[chosen], self._noise(chosen),
+            )  # fmt: skip
+        return after
+
+    def _filters(self, tape: Tape | None) -> bool:
+        return self._filtering or (tape is not None and tape.filtering)
+
+    def _next(
+        self,
+        filtering: bool,
+        latents: Tensor,
+        actions: Tensor,
+        error: Tensor,
+        features: Tensor,
+        action: Tensor,
+        noise: Tensor,
+    ) -> Moment:
+        model, state = self.model, WorldState(latents=latents, action=actions, error=error)
+        out = model.step(state, action, noise, self._sigmas)
+        painted = model.autoencoder.decode(out.state.latents[:, -1])
+        frames = to_colour(painted)
+        if filtering:
+            seen = frames
+            if painted.requires_grad:  # straight-through: colours are whole numbers
+                seen = swap(frames.to(painted), as_colours(painted))
+            features = model.local_model.follow(features, action, model.local_model.eye(seen))
+        return Moment(
+            state=out.state,
+            features=features,
+            painted=painted,
+            frames=frames,
+            reward=out.reward,
+            coverage=out.coverage,
+        )
+
+    def catch_up(self) -> None:
+        """Let filters see what they have not, as far as the context goes back."""
+        behind = np.flatnonzero(~self._filtered)
+        if not len(behind):
+            return
+        latents, action = self._state.latents[behind], self._state.action[behind].cpu().numpy()
+        with torch.no_grad():
+            painted = self._computed(self.model.decode, latents.flatten(0, 1))
+        frames = painted.view(*latents.shape[:2], *painted.shape[1:]).cpu().numpy()
+        each = zip(behind.tolist(), frames, action, strict=True)
+        self.filter.begin({i: Start(frames=f, action=a) for i, f, a in each})
+        self._filtered[behind] = True
+
+    def moment(self) -> tuple[WorldState, Float[Tensor, "b f"]]:
+        """What the future depends on, without gradients."""
+        return self._state, self.filter.features
 
     def _noise(self, chosen: Int[np.ndarray, "n"]) -> Float[Tensor, "n d"]:
         device = self.model.device
@@ -209,27 +245,12 @@ class DreamWorld:
         step = torch.from_numpy(self._step[chosen]).to(device)
         return normal_noise(key, step, self.model.latent_size)
 
-    def _keep(self, state: WorldState, chosen: Int[np.ndarray, "n"]) -> None:
-        if len(chosen) == self.num_envs:
-            self._state = state
-            return
-        for name in _STATE:
-            getattr(self._state, name)[chosen] = getattr(state, name)
+    def _computed(self, function: Any, *tensors: Tensor) -> Any:
+        moved = [tensor.to(self.model.device) for tensor in tensors]
+        return computed(function, *moved, exact=self.sampling.deterministic)
 
-    def _computed(self, function: Any, *arrays: Any) -> Any:
-        """function(*tensors) without gradients; in batches of one size where asked to be exact."""
-        tensors = [torch.as_tensor(a, device=self.model.device) for a in arrays]
-        with torch.no_grad(), explain_memory(len(tensors[0])):
-            if not self.sampling.deterministic:
-                return function(*tensors)
-            n, parts = len(tensors[0]), []
-            for first in range(0, n, EXACT_BATCH):
-                part = [t[first : first + EXACT_BATCH] for t in tensors]
-                parts.append(function(*(_filled(t, EXACT_BATCH) for t in part)))
-        return _joined(parts, n)
-
-    def frames(self, which: Bool[np.ndarray, "b"]) -> UInt8[np.ndarray, "n h w c"]:
-        return self._frames[which]
+    def observations(self, which: Bool[np.ndarray, "b"]) -> np.ndarray:
+        return self.filter.observations(which) if self._filtering else self._frames[which]
 
     def coverage(self) -> Float[np.ndarray, "b"]:
         return self._coverage.copy()
@@ -242,10 +263,12 @@ class DreamWorld:
         return self._frames[i].repeat(factor, axis=0).repeat(factor, axis=1)
 
     def snapshot(self, i: int) -> DreamState:
+        features = self.filter.features[i] if self._filtering else self.filter.features[0, :0]
         return DreamState(
             latents=self._state.latents[i].cpu().numpy().copy(),
             action=self._state.action[i].cpu().numpy().copy(),
             error=float(self._state.error[i]),
+            features=features.cpu().numpy().copy(),
             frame=self._frames[i].copy(),
             coverage=float(self._coverage[i]),
             key=int(self._key[i]),
@@ -266,65 +289,41 @@ class DreamWorld:
                     f"the snapshot has a {name} of shape {came}, expected {tuple(shape)}: "
                     "it is of another world model"
                 )
+        if self._filtering and snapshot.features.shape != self.filter.features.shape[1:]:
+            raise ValueError(
+                f"the snapshot has {snapshot.features.size} features, expected "
+                f"{self.filter.features.shape[1]}: take it from an environment with "
+                "obs_type='latent'"
+            )
         numbers = (snapshot.latents, snapshot.action, snapshot.error, snapshot.coverage)
-        if not all(np.isfinite(number).all() for number in numbers):
+        if not all(np.isfinite(number).all() for number in (*numbers, snapshot.features)):
             raise ValueError("the snapshot holds numbers that are not finite")
 
     def restore(self, i: int, snapshot: Any) -> None:
-        for name in _STATE:
-            getattr(self._state, name)[i] = torch.as_tensor(getattr(snapshot, name))
+        state = WorldState(
+            **{name: torch.as_tensor(getattr(snapshot, name))[None] for name in _STATE}
+        )
+        chosen = np.array([i])
+        self._state = _placed_state(self._state, chosen, state)
+        if self._filtering:
+            features = torch.from_numpy(snapshot.features)[None]
+            self.filter.features = _placed(self.filter.features, chosen, features)
+        self._filtered[i] = self._filtering
         self._frames[i], self._coverage[i] = snapshot.frame, snapshot.coverage
         self._key[i], self._step[i] = snapshot.key, snapshot.step
 
 
-def _last(action: Float32[np.ndarray, "k0 a"], model: WorldModel) -> Float32[np.ndarray, "k1 a"]:
-    return action[len(action) - min(len(action), model.context - 1) :]
+def _placed_state(base: WorldState, chosen: Int[np.ndarray, "n"], values: WorldState) -> WorldState:
+    each = {n: _placed(getattr(base, n), chosen, getattr(values, n)) for n in _STATE}
+    return WorldState(**each)
 
 
-def _padded(start: Start, context: int) -> tuple[np.ndarray, np.ndarray]:
-    """Fewer frames than the context: the first stood still before."""
-    missing = context - len(start.frames)
-    frames = np.concatenate([start.frames[:1].repeat(missing, axis=0), start.frames])
-    still = np.zeros((missing, start.action.shape[1]), np.float32)
-    return frames, np.concatenate([still, start.action])
+def _placed(base: Tensor, chosen: Int[np.ndarray, "n"], values: Tensor) -> Tensor:
+    """A copy of `base` with these rows replaced; what was handed out before does not change."""
+    if len(chosen) == len(base):
+        return values.to(base)
+    return base.index_copy(0, torch.from_numpy(chosen).to(base.device), values.to(base))
 
 
-def _filled(tensor: Tensor, n: int) -> Tensor:
-    if len(tensor) == n:
-        return tensor
-    return torch.cat([tensor, tensor[-1:].expand(n - len(tensor), *tensor.shape[1:])])
-
-
-def _joined(parts: list[Any], n: int) -> Any:
-    """Tensors, and tuples and records of them, put together along their first axis."""
-    first = parts[0]
-    if isinstance(first, Tensor):
-        return torch.cat(parts)[:n]
-    if isinstance(first, tuple):
-        return tuple(_joined(list(each), n) for each in zip(*parts, strict=True))
-    names = first.__dataclass_fields__
-    return type(first)(**{name: _joined([getattr(p, name) for p in parts], n) for name in names})
-
-
-def _array(values: Any, name: str) -> np.ndarray:
-    try:
-        return np.asarray(values)
-    except Exception as error:
-        raise ValueError(f"options[{name!r}] is no array: {error}") from error
-
-
-_OUT_OF_MEMORY = re.compile("out of memory|allocate memory")
-
-
-@contextmanager
-def explain_memory(num_envs: int) -> Iterator[None]:
-    """Of the many ways to say that memory ran out, one that says what to do."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(str(error)):
-            raise
-        raise MemoryError(
-            f"there is not enough memory for {num_envs} dreams at once: ask for fewer environments "
-            f"({error})"
-        ) from error
+def _detached(state: WorldState) -> WorldState:
+    return WorldState(**{name: getattr(state, name).detach() for name in _STATE})

@@ -9,8 +9,10 @@ from gymnasium.vector import AutoresetMode
 from wm_gym.envs.episodes import Rules
 from wm_gym.envs.single import WorldEnv
 from wm_gym.envs.vector import WorldVectorEnv
-from wm_gym.envs.world import SimulatedWorld
+from wm_gym.envs.world import SimulatedWorld, World
 from wm_gym.systems import System, system_named
+
+OBS_TYPES = "pixels", "latent"
 
 
 class RealEnv(WorldEnv):
@@ -22,6 +24,10 @@ class RealEnv(WorldEnv):
         simulator: str,
         *,
         obs_type: str = "pixels",
+        world_model: Any = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        deterministic: bool = False,
         horizon: int | None = None,
         success_threshold: float | None = None,
         terminate_on_success: bool = False,
@@ -29,10 +35,13 @@ class RealEnv(WorldEnv):
         **unknown: Any,
     ) -> None:
         refuse(unknown, RealEnv)
-        check_obs_type(obs_type)
         record = system_named(system)
         rules = rules_of(record, horizon, success_threshold, terminate_on_success)
-        super().__init__(SimulatedWorld(record, simulator, 1), rules, render_mode=render_mode)
+        world = real_world(
+            record, simulator, 1, obs_type=obs_type, world_model=world_model, device=device,
+            dtype=dtype, deterministic=deterministic,
+        )  # fmt: skip
+        super().__init__(world, rules, render_mode=render_mode)
 
 
 class RealVectorEnv(WorldVectorEnv):
@@ -45,6 +54,10 @@ class RealVectorEnv(WorldVectorEnv):
         num_envs: int = 1,
         *,
         obs_type: str = "pixels",
+        world_model: Any = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        deterministic: bool = False,
         horizon: int | None = None,
         max_episode_steps: int | None = None,
         success_threshold: float | None = None,
@@ -54,16 +67,51 @@ class RealVectorEnv(WorldVectorEnv):
         **unknown: Any,
     ) -> None:
         refuse(unknown, RealVectorEnv)
-        check_obs_type(obs_type)
         horizon = horizon_of(num_envs, horizon, max_episode_steps)
         record = system_named(system)
         rules = rules_of(record, horizon, success_threshold, terminate_on_success)
-        super().__init__(
-            SimulatedWorld(record, simulator, num_envs),
-            rules,
-            render_mode=render_mode,
-            autoreset_mode=autoreset_mode,
+        world = real_world(
+            record, simulator, num_envs, obs_type=obs_type, world_model=world_model,
+            device=device, dtype=dtype, deterministic=deterministic,
+        )  # fmt: skip
+        super().__init__(world, rules, render_mode=render_mode, autoreset_mode=autoreset_mode)
+
+
+def real_world(
+    record: System,
+    simulator: str,
+    num_envs: int,
+    *,
+    obs_type: str,
+    world_model: Any,
+    device: str,
+    dtype: str,
+    deterministic: bool,
+) -> World:
+    """Simulators, shown as they are or as a world model's filter sees them; as in dreams, that is a
+    packaged name, a folder, a Hub id or a WorldModel."""
+    check_obs_type(obs_type)
+    world = SimulatedWorld(record, simulator, num_envs)
+    if obs_type == "pixels":
+        if world_model is not None:
+            raise ValueError(
+                "world_model is for obs_type='latent', which it filters; came 'pixels'"
+            )
+        if (device, dtype, deterministic) != ("auto", "auto", False):
+            raise ValueError(
+                "device, dtype and deterministic are for obs_type='latent'; came 'pixels'"
+            )
+        return world
+    name = record.world_model if world_model is None else world_model
+    if name is None:
+        raise ValueError(
+            f"obs_type='latent' needs a world_model: none is packaged for {record.name!r}"
         )
+    from wm_gym.envs.latent_world import LatentWorld  # PyTorch, which pixels do without
+    from wm_gym.envs.loading import loaded
+
+    model = loaded(name, device=device, dtype=dtype, deterministic=deterministic)
+    return LatentWorld(world, model, exact=bool(deterministic))
 
 
 def rules_of(
@@ -93,8 +141,8 @@ def horizon_of(num_envs: int, horizon: int | None, max_episode_steps: int | None
 
 
 def check_obs_type(obs_type: str) -> None:
-    if obs_type != "pixels":
-        raise ValueError(f"obs_type is {obs_type!r}, expected 'pixels'")
+    if obs_type not in OBS_TYPES:
+        raise ValueError(f"obs_type is {obs_type!r}, expected one of {OBS_TYPES}")
 
 
 def refuse(unknown: dict[str, Any], shell: type) -> None:

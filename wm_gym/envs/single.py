@@ -15,7 +15,7 @@ from wm_gym.types import Info
 _ALL = np.ones(1, bool)
 
 
-class WorldEnv(gym.Env[UInt8[np.ndarray, "h w c"], np.ndarray]):
+class WorldEnv(gym.Env[np.ndarray, np.ndarray]):
     """Any world of one system as a `gymnasium.Env`."""
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"]}  # noqa: RUF012
@@ -24,7 +24,7 @@ class WorldEnv(gym.Env[UInt8[np.ndarray, "h w c"], np.ndarray]):
         system = world.system
         self.metadata = {**self.metadata, "render_fps": system.fps}
         self.render_mode = checked_render_mode(render_mode, self.metadata["render_modes"])
-        self.observation_space, self.action_space = system.observation_space, system.action_space
+        self.observation_space, self.action_space = world.observation_space, system.action_space
         self.system = system
         self.task_description = self.task = system.tasks[0]
         self._episodes = Episodes(world, rules)
@@ -36,7 +36,7 @@ class WorldEnv(gym.Env[UInt8[np.ndarray, "h w c"], np.ndarray]):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[UInt8[np.ndarray, "h w c"], Info]:
+    ) -> tuple[np.ndarray, Info]:
         given = self._episodes.world.given(checked_options(options))
         super().reset(seed=seed)
         seeds = [self.np_random_seed if seed is not None else None]
@@ -48,7 +48,7 @@ class WorldEnv(gym.Env[UInt8[np.ndarray, "h w c"], np.ndarray]):
         self._show()
         return self._obs(), self._info()
 
-    def step(self, action: Any) -> tuple[UInt8[np.ndarray, "h w c"], float, bool, bool, Info]:
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, Info]:
         assert self.action_space.shape is not None
         action = checked_action(action, self.action_space.shape, axes="action_space.shape")
         self._episodes.check_begun()
@@ -80,8 +80,8 @@ class WorldEnv(gym.Env[UInt8[np.ndarray, "h w c"], np.ndarray]):
             self._window.close()
             self._window = None
 
-    def _obs(self) -> UInt8[np.ndarray, "h w c"]:
-        return self._episodes.world.frames(_ALL)[0]
+    def _obs(self) -> np.ndarray:
+        return self._episodes.world.observations(_ALL)[0]
 
     def _info(self) -> Info:
         info = {name: values[0] for name, values in self._episodes.info().items()}

@@ -15,7 +15,9 @@ from wm_gym.envs.episodes import EnvState, Episodes, Rules
 from wm_gym.envs.world import World, checked_options, checked_render_mode
 from wm_gym.types import Info
 
-Obs = UInt8[np.ndarray, "b h w c"]
+Obs = np.ndarray
+"""Of all environments, in a batch."""
+
 Step = tuple[Obs, Float64[np.ndarray, "b"], Bool[np.ndarray, "b"], Bool[np.ndarray, "b"], Info]
 
 
@@ -44,7 +46,7 @@ class WorldVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
             "autoreset_mode": self.autoreset_mode,
         }
         self.num_envs, self.system = world.num_envs, system
-        self.single_observation_space = system.observation_space
+        self.single_observation_space = world.observation_space
         self.single_action_space = system.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
@@ -83,7 +85,7 @@ class WorldVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
             raise ValueError("the first reset must be of all environments: leave out 'reset_mask'")
         given = self._episodes.world.given(options)
         self._episodes.begin(which, seeds=seeds, given=given)
-        return self._frames(), masked(self._episodes.info(), which)
+        return self._observations(), masked(self._episodes.info(), which)
 
     def step(self, actions: Any) -> Step:
         assert self.action_space.shape is not None
@@ -99,12 +101,12 @@ class WorldVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
         reward, terminated, truncated = episodes.advance(actions, ~resetting)
         if resetting.any():
             episodes.begin(resetting)
-        obs, info = self._frames(), {}
+        obs, info = self._observations(), {}
         over = episodes.over.copy()
         if self.autoreset_mode == AutoresetMode.SAME_STEP and over.any():
             info = self._final(obs, over)
             episodes.begin(over)
-            obs[over] = episodes.world.frames(over)
+            obs[over] = episodes.world.observations(over)
         info |= masked(episodes.info(), self._all)
         return obs, reward.astype(np.float64), terminated, truncated, info
 
@@ -157,8 +159,8 @@ class WorldVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
             raise ValueError(f"{name} is shared by all {self.num_envs} environments, got {values}")
         setattr(self, name, each[0])
 
-    def _frames(self) -> Obs:
-        return self._episodes.world.frames(self._all)
+    def _observations(self) -> Obs:
+        return self._episodes.world.observations(self._all)
 
 
 def masked(info: Info, which: Bool[np.ndarray, "b"]) -> Info:

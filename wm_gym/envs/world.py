@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from gymnasium.spaces import Box
 from jaxtyping import Bool, Float, Float32, UInt8
 
 from wm_gym.systems import Simulator, System
@@ -15,6 +16,10 @@ class World(Protocol):
 
     system: System
     num_envs: int
+
+    @property
+    def observation_space(self) -> Box:
+        """Of one of them."""
 
     def given(self, options: Mapping[str, Any]) -> Any:
         """What reset options ask for; raises before anything has changed. {} asks for nothing."""
@@ -29,8 +34,8 @@ class World(Protocol):
     ) -> Float[np.ndarray, "b"]:
         """One control step of those of `which`; their rewards, 0 for the others."""
 
-    def frames(self, which: Bool[np.ndarray, "b"]) -> UInt8[np.ndarray, "n h w c"]:
-        """The observations of those of `which`."""
+    def observations(self, which: Bool[np.ndarray, "b"]) -> np.ndarray:
+        """Of those of `which`, each of the observation space."""
 
     def coverage(self) -> Float[np.ndarray, "b"]: ...
 
@@ -69,6 +74,10 @@ class SimulatedWorld:
         self._simulators = [system.make_simulator(simulator) for _ in range(num_envs)]
         self._state = np.zeros((num_envs, len(system.state_names)))
         self._checked = False
+
+    @property
+    def observation_space(self) -> Box:
+        return self.system.observation_space
 
     def start(
         self, which: Bool[np.ndarray, "b"], rngs: Sequence[np.random.Generator], given: Any
@@ -130,7 +139,7 @@ class SimulatedWorld:
             self._state[i] = self._simulators[i].state()
         return np.where(which, self.system.reward(before, action, self._state), 0.0)
 
-    def frames(self, which: Bool[np.ndarray, "b"]) -> UInt8[np.ndarray, "n h w c"]:
+    def observations(self, which: Bool[np.ndarray, "b"]) -> UInt8[np.ndarray, "n h w c"]:
         return np.stack([self._simulators[i].frame() for i in np.flatnonzero(which)])
 
     def coverage(self) -> Float[np.ndarray, "b"]:

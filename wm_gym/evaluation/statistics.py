@@ -42,6 +42,22 @@ def spread(values: Float[np.ndarray, "n"], *, seed: int) -> Spread:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Average:
+    """One figure of many states, two ways."""
+
+    median: Interval
+    mean: Interval
+
+
+def average(values: Float[np.ndarray, "n"], *, seed: int) -> Average:
+    drawn = values[_drawn(len(values), seed)]
+    return Average(
+        median=_interval(float(np.median(values)), np.median(drawn, axis=1)),
+        mean=_interval(float(values.mean()), drawn.mean(1)),
+    )
+
+
 def share(true: Bool[np.ndarray, "n"], *, seed: int) -> Interval:
     """How many of them are, as a share."""
     return _interval(float(true.mean()), true[_drawn(len(true), seed)].mean(1))

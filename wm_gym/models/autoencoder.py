@@ -46,7 +46,7 @@ class Autoencoder(ModelMixin, ConfigMixin):
                 f"patch is {patch}, expected a divisor of the frame's {height}×{width}"
             )
         cell, cells = colours * patch**2, (height // patch, width // patch)
-        self.register_buffer("place", _places(*cells), persistent=False)
+        self.register_buffer("place", cell_places(*cells), persistent=False)
         self.register_buffer("cells_per_unit", torch.tensor(cells[::-1]) / 2, persistent=False)
         self.encoder = _Hourglass(cell + 2, channels, 3 * keypoints)
         self.painter = _Hourglass(3 * keypoints + 2, channels, cell)
@@ -123,7 +123,7 @@ class _Hourglass(nn.Module):
         return self.out(self.after(near + wide)).to(x.dtype)
 
 
-def _places(height: int, width: int) -> Float[Tensor, "1 2 h w"]:
+def cell_places(height: int, width: int) -> Float[Tensor, "1 2 h w"]:
     """x and y of each cell's centre, in [−1, 1]."""
     y, x = ((torch.arange(n) + 0.5) / n * 2 - 1 for n in (height, width))
     grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")

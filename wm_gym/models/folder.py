@@ -4,7 +4,9 @@ config.json              what the parts are, whose world it is, where it comes f
 autoencoder.safetensors  the weights of each part, float32
 global_model.safetensors
 heads.safetensors
+local_model.safetensors
 starts.safetensors       real windows to begin from (may be absent)
+logged.safetensors       what was logged, for rehearsing (may be absent)
 README.md, curves.png    the model card (may be absent)
 
 Nothing is unpickled and no code is loaded. Classes are on a list, shapes are worked out on paper
@@ -32,20 +34,24 @@ from torch import Tensor, nn
 from wm_gym.models.autoencoder import Autoencoder
 from wm_gym.models.global_model import GlobalModel
 from wm_gym.models.heads import Heads
+from wm_gym.models.local_model import LocalModel
+from wm_gym.models.logged import Logged
 from wm_gym.models.starts import Starts
 from wm_gym.models.world_model import Card, WorldModel
 
-FORMAT = 1
-CONFIG, STARTS, README, CURVES = "config.json", "starts.safetensors", "README.md", "curves.png"
+FORMAT = 2
+CONFIG, README, CURVES = "config.json", "README.md", "curves.png"
+STARTS, LOGGED = "starts.safetensors", "logged.safetensors"
 PARTS: Mapping[str, type[nn.Module]] = {
     "autoencoder": Autoencoder,
     "global_model": GlobalModel,
     "heads": Heads,
+    "local_model": LocalModel,
 }
 """The only classes that a folder can ask for."""
 
 PART_FILES: Mapping[str, str] = {name: f"{name}.safetensors" for name in PARTS}
-FILES = (CONFIG, README, CURVES, *PART_FILES.values(), STARTS)
+FILES = (CONFIG, README, CURVES, *PART_FILES.values(), STARTS, LOGGED)
 """All that a folder is made of."""
 
 PACKAGED = Path(__file__).parent.parent / "packaged"
@@ -104,16 +110,24 @@ def load_world_model(folder: Path) -> WorldModel:
         raise FileNotFoundError(f"{folder} is not a folder; a world model is one, with {CONFIG}")
     config = _config(folder)
     digests = config["sha256"]
-    parts = {name: _part(folder, config["parts"][name], name, digests) for name in PARTS}
     with _named(folder / CONFIG):
         card = Card(
             system=config["system"],
             denoising_steps=config["denoising_steps"],
             facts=config.get("facts", {}),
         )
-        world_model = WorldModel(**parts, card=card)  # type: ignore[arg-type]
+        with torch.device("meta"):
+            on_paper = {name: _part(config["parts"][name], name) for name in PARTS}
+        WorldModel(**on_paper, card=card)  # type: ignore[arg-type]  # they fit together
+    parts = {
+        name: _loaded(folder, config["parts"][name], name, on_paper[name], digests)
+        for name in PARTS
+    }
+    world_model = WorldModel(**parts, card=card)  # type: ignore[arg-type]
     if STARTS in digests or exists(folder / STARTS):
         world_model.starts = _starts(folder / STARTS, world_model, digests)
+    if LOGGED in digests or exists(folder / LOGGED):
+        world_model.logged = _logged(folder / LOGGED, world_model.local_model, digests)
     return world_model.eval().requires_grad_(False)
 
 
@@ -238,13 +252,19 @@ def _check_setting(name: str, value: Any, default: Any) -> None:
             raise ValueError(f"{name} is {_shown(value)}, expected {low:g} to {high:g}")
 
 
-def _part(
-    folder: Path, described: Mapping[str, Any], name: str, digests: Mapping[str, Any]
+def _part(described: Mapping[str, Any], name: str) -> nn.Module:
+    arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in described["config"].items()}
+    return PARTS[name](**arguments)
+
+
+def _loaded(
+    folder: Path,
+    described: Mapping[str, Any],
+    name: str,
+    on_paper: nn.Module,
+    digests: Mapping[str, Any],
 ) -> nn.Module:
     path = folder / PART_FILES[name]
-    arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in described["config"].items()}
-    with _named(folder / CONFIG), torch.device("meta"):
-        on_paper = PARTS[name](**arguments)
     shapes = {k: list(v.shape) for k, v in on_paper.state_dict().items()}
     tensors = _tensors(path, {k: ("F32", shape) for k, shape in shapes.items()}, digests)
     with _named(path):
@@ -252,7 +272,7 @@ def _part(
             if not torch.isfinite(tensor).all():
                 raise ValueError(f"{key} holds numbers that are not finite")
         with torch.random.fork_rng(devices=[]):  # first weights are drawn, only to be replaced
-            part = PARTS[name](**arguments)
+            part = _part(described, name)
         part.load_state_dict(tensors)
     return part
 
@@ -306,3 +326,14 @@ def _starts(path: Path, world_model: WorldModel, digests: Mapping[str, Any]) -> 
         starts = Starts(**{name: tensor.numpy() for name, tensor in tensors.items()})
         starts.check(world_model.frame_shape, world_model.action_size, world_model.context)
     return starts
+
+
+LOGGED_DTYPES = {"embedding": "F32", "action": "F32", "reward": "F32"}
+
+
+def _logged(path: Path, local_model: LocalModel, digests: Mapping[str, Any]) -> Logged:
+    tensors = _tensors(path, {name: (kind, None) for name, kind in LOGGED_DTYPES.items()}, digests)
+    with _named(path):
+        logged = Logged(**tensors)
+        logged.check(local_model)
+    return logged

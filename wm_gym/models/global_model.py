@@ -5,10 +5,10 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import silu
 
 from wm_gym.models.actions import ENCODINGS
 from wm_gym.models.edm import preconditioning, sample
+from wm_gym.models.networks import Residual
 
 
 class GlobalModel(ModelMixin, ConfigMixin):
@@ -86,13 +86,3 @@ class GlobalModel(ModelMixin, ConfigMixin):
             return self(noisy, sigma, latents, action, blur)
 
         return latents[:, -1] + self.config.change_scale * sample(denoise, noise, sigmas)
-
-
-class Residual(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.first, self.second = nn.Linear(width, width), nn.Linear(width, width)
-
-    def forward(self, x: Float[Tensor, "b w"]) -> Float[Tensor, "b w"]:
-        return x + self.second(silu(self.first(self.norm(x))))

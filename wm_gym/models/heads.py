@@ -6,9 +6,9 @@ import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from wm_gym.models.global_model import Residual
+from wm_gym.models.networks import network
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,9 +41,9 @@ class Heads(ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         told = 2 * latent_size + action_size
-        self.reward = _network(told, width, blocks)
-        self.coverage = _network(latent_size, width, blocks)
-        self.error = _network(told, width, blocks)
+        self.reward = network(told, width, blocks, 1)
+        self.coverage = network(latent_size, width, blocks, 1)
+        self.error = network(told, width, blocks, 1)
 
     def forward(
         self,
@@ -74,8 +74,3 @@ class Heads(ModelMixin, ConfigMixin):
 
     def coverage_of(self, latent: Float[Tensor, "b d"]) -> Float[Tensor, "b"]:
         return self.coverage(latent / self.config.latent_scale)[:, 0].clamp(0, 1)
-
-
-def _network(inputs: int, width: int, blocks: int) -> nn.Sequential:
-    layers = [nn.Linear(inputs, width), *(Residual(width) for _ in range(blocks))]
-    return nn.Sequential(*layers, nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, 1))

@@ -21,6 +21,8 @@ from wm_gym.models.folder import (
     FILES,
     FORMAT,
     LARGEST_CONFIG,
+    LOGGED,
+    LOGGED_DTYPES,
     PART_FILES,
     PARTS,
     README,
@@ -99,6 +101,8 @@ def _write(world_model: WorldModel, folder: Path, readme: str | None) -> None:
     if (starts := world_model.starts) is not None:
         arrays = {name: np.ascontiguousarray(getattr(starts, name)) for name in STARTS_DTYPES}
         tensors[STARTS] = save_arrays(arrays)
+    if (logged := world_model.logged) is not None:
+        tensors[LOGGED] = save_tensors({n: _plain(getattr(logged, n)) for n in LOGGED_DTYPES})
     config = _json(
         {
             "format": FORMAT,

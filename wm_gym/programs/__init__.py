@@ -14,6 +14,7 @@ PROGRAMS = {
     "card": "what a dataset covers, as text and picture",
     "train": "train a diffusion world model",
     "evaluate": "how true a world model's dreams are",
+    "gradients": "whether the gradients that a dream lends are right",
     "release": "a trained and evaluated world model, with its model card",
     "play": "push the T about yourself, in the dream or the real system",
     "bench": "speed, on this machine",

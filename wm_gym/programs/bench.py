@@ -8,11 +8,12 @@ from typing import Any, Literal, TypedDict
 import tyro
 
 from wm_gym.programs.bench_dream import Dreams, bench_compiled, bench_dream
+from wm_gym.programs.bench_gradient import Gradients, bench_gradient
 from wm_gym.programs.bench_loading import bench_loading
 from wm_gym.programs.bench_profile import bench_profile
 from wm_gym.programs.bench_systems import bench_systems
 
-Part = Literal["systems", "loading", "dream", "compiled", "profile"]
+Part = Literal["systems", "loading", "dream", "compiled", "profile", "gradient"]
 
 
 class Timing(TypedDict):
@@ -35,6 +36,7 @@ class Bench:
     """Episodes to log for the measurement of loading."""
 
     dreams: Dreams = field(default_factory=Dreams)
+    gradients: Gradients = field(default_factory=Gradients)
     out: Path | None = None
     """A JSON file for the figures."""
 
@@ -60,6 +62,8 @@ def bench(config: Bench) -> None:
         figures["compiled"] = bench_compiled(config.dreams, **timing)
     if "profile" in config.parts:
         figures["profile"] = bench_profile(config.dreams, **timing)
+    if "gradient" in config.parts:
+        figures["gradient"] = bench_gradient(config.dreams, config.gradients, **timing)
     if config.out is not None:
         config.out.parent.mkdir(parents=True, exist_ok=True)
         config.out.write_text(json.dumps({**asdict(config), "out": None, **figures}, indent=1))

@@ -10,10 +10,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
+from wm_gym.envs.dream import DreamVectorEnv
 from wm_gym.models.noise import normal_noise
 from wm_gym.models.world_model import DTYPES, WorldModel
 from wm_gym.programs.bench_dream import Dreams
@@ -30,7 +31,7 @@ class Clock:
 
     seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
-    def watch(self, owner: nn.Module, method: str, part: str) -> None:
+    def watch(self, owner: object, method: str, part: str) -> None:
         function = getattr(owner, method)
         setattr(owner, method, lambda *arguments: self.run(part, function, *arguments))
 
@@ -44,7 +45,7 @@ class Clock:
         """Milliseconds of each part of a step; the shell is what no other part took."""
         took = {part: np.array(seconds) for part, seconds in self.seconds.items()}
         parts = {part: took[part] for part in ("noise", "denoiser", "heads", "painter")}
-        parts["uint8"] = took["painter and uint8"] - took["painter"]
+        parts["uint8"] = took["world"] - took["transition"] - took["painter"]
         parts["environment shell"] = took["step"] - sum(parts.values())
         return {part: 1e3 * float(np.median(times)) for part, times in parts.items()}
 
@@ -77,6 +78,8 @@ def _clocked(model: WorldModel, seconds: float, title: str) -> Clock:
     envs = gym.make_vec(
         "WM-v0", num_envs=NUM_ENVS, world_model=model, denoising_steps=1, horizon=1 << 30
     )
+    env = envs.unwrapped
+    assert isinstance(env, DreamVectorEnv)
     clock, rng = Clock(), np.random.default_rng(0)
     key, at = torch.arange(NUM_ENVS), torch.zeros(NUM_ENVS, dtype=torch.int64)
     actions = rng.uniform(-1, 1, (64, *(envs.action_space.shape or ()))).astype(np.float32)
@@ -87,7 +90,8 @@ def _clocked(model: WorldModel, seconds: float, title: str) -> Clock:
         (model.global_model, "next_latent", "denoiser"),
         (model.heads, "judge", "heads"),
         (model.autoencoder, "decode", "painter"),
-        (model, "decode", "painter and uint8"),
+        (model, "step", "transition"),
+        (env._episodes.world, "_next", "world"),  # a transition, a painted frame, its colours
     ):
         clock.watch(owner, method, part)
     begin, bar = time.perf_counter(), tqdm(desc=title, unit="step", disable=None)

@@ -95,7 +95,7 @@ def evaluate(config: Evaluate) -> None:
     figures = {
         "settings": {**asdict(config), "out": str(config.out)},
         "model": asdict(evaluation.dreamer.model.card),
-        "datasets": {name: _facts(dataset) for name, dataset in evaluation.datasets.items()},
+        "datasets": {name: facts_of(dataset) for name, dataset in evaluation.datasets.items()},
         "behaviours": {name: asdict(each) for name, each in found.items()},
         "uncertainty": every and asdict(every),
         "calibration": [asdict(line) for line in lines],
@@ -199,15 +199,7 @@ def _evaluation(config: Evaluate) -> _Evaluation:
     device = torch.device(asked or ("cuda" if torch.cuda.is_available() else "cpu"))
     model = WorldModel.from_pretrained(config.world_model).to(device).cast(DTYPES[config.dtype])
     system = system_named(model.card.system)
-    datasets = {name: Dataset.open(folder) for name, folder in _folders(config.data).items()}
-    for dataset in datasets.values():
-        if (of := dataset.spec.robot_type) != system.name:
-            raise ValueError(
-                f"{dataset.folder} is of the system {of!r}, but the world model dreams of "
-                f"{system.name!r}; give --data of the same"
-            )
-        if dataset.hash == model.card.facts.get("dataset", {}).get("hash"):
-            warnings.warn(f"{dataset.folder} is what the world model learned from", stacklevel=2)
+    datasets = open_datasets(config.data, DATA, model)
     steps = config.denoising_steps or model.card.denoising_steps
     return _Evaluation(
         config=config,
@@ -225,14 +217,30 @@ def _evaluation(config: Evaluate) -> _Evaluation:
     )  # fmt: skip
 
 
-def _folders(data: tuple[str, ...]) -> dict[str, Path]:
-    """By behaviour; those of `DATA` may be missing, those that are asked for may not."""
+def open_datasets(
+    data: tuple[str, ...], usual: tuple[str, ...], model: WorldModel
+) -> dict[str, Dataset]:
+    """By behaviour; of the model's system. What the model learned from warns."""
+    datasets = {name: Dataset.open(folder) for name, folder in _folders(data, usual).items()}
+    for dataset in datasets.values():
+        if (of := dataset.spec.robot_type) != model.card.system:
+            raise ValueError(
+                f"{dataset.folder} is of the system {of!r}, but the world model dreams of "
+                f"{model.card.system!r}; give --data of the same"
+            )
+        if dataset.hash == model.card.facts.get("dataset", {}).get("hash"):
+            warnings.warn(f"{dataset.folder} is what the world model learned from", stacklevel=2)
+    return datasets
+
+
+def _folders(data: tuple[str, ...], usual: tuple[str, ...]) -> dict[str, Path]:
+    """By behaviour; the usual ones may be missing, those that are asked for may not."""
     folders = {}
     for word in data:
         name, equals, folder = word.partition("=")
         if not (name and equals and folder) or name in folders:
             raise ValueError(f"--data {word!r}: expected name=folder, each name once")
-        if data != DATA or Path(folder).exists():
+        if data != usual or Path(folder).exists():
             folders[name] = Path(folder)
         else:
             print(f"{folder} is not here: {name} is left out")
@@ -243,7 +251,7 @@ def _folders(data: tuple[str, ...]) -> dict[str, Path]:
     return folders
 
 
-def _facts(dataset: Dataset) -> dict[str, Any]:
+def facts_of(dataset: Dataset) -> dict[str, Any]:
     return {
         "folder": str(dataset.folder),
         "hash": dataset.hash,

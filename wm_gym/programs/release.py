@@ -20,6 +20,8 @@ PARTS = {
     "global_model": "error",
     "refined": "error",
     "heads": "coverage_error",
+    "eye": "off",
+    "local_model": "what_if_error",
 }
 """Of each, the score whose curve is drawn."""
 
@@ -83,7 +85,7 @@ def _curve(path: Path) -> list[dict[str, float]]:
 
 def _draw(curves: dict[str, list[dict[str, float]]]) -> Figure:
     with matplotlib.rc_context({"font.size": 8}):
-        figure = Figure(figsize=(9, 2.6), layout="constrained")
+        figure = Figure(figsize=(12, 2.6), layout="constrained")
         for axis, (part, score) in zip(figure.subplots(1, len(PARTS)), PARTS.items(), strict=True):
             axis.plot([row["step"] for row in curves[part]], [row[score] for row in curves[part]])
             axis.set(title=part, xlabel="updates", ylabel=score.replace("_", " "))

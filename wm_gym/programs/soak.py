@@ -19,6 +19,7 @@ from tqdm import tqdm
 from wm_gym.models.autoencoder import Autoencoder
 from wm_gym.models.global_model import GlobalModel
 from wm_gym.models.heads import Heads
+from wm_gym.models.local_model import LocalModel
 from wm_gym.models.starts import Start, Starts
 from wm_gym.models.world_model import Card, WorldModel
 from wm_gym.systems import PUSH_T
@@ -181,9 +182,13 @@ def tiny_world_model() -> WorldModel:
         autoencoder = Autoencoder(PUSH_T.frame_shape, patch=8, keypoints=4, channels=16)
         global_model = GlobalModel(**sizes, context=PUSH_T.context, width=32, blocks=1)
         heads = Heads(**sizes, width=32, blocks=1)
+        local_model = LocalModel(
+            PUSH_T.frame_shape, patch=8, keypoints=4, channels=16, memory=12, width=32, blocks=1
+        )
     frame, _ = gym.make(next(iter(PUSH_T.simulators))).reset(seed=0)
     start = Start(frames=frame[None], action=np.zeros((0, PUSH_T.action_size), np.float32))
     model = WorldModel(
-        autoencoder, global_model, heads, card=Card(system=PUSH_T.name), starts=Starts.pack([start])
-    )
+        autoencoder, global_model, heads, local_model,
+        card=Card(system=PUSH_T.name), starts=Starts.pack([start]),
+    )  # fmt: skip
     return model.eval().requires_grad_(False)

@@ -11,7 +11,9 @@ from accelerate import Accelerator
 
 from wm_gym.data import Dataset
 from wm_gym.models.world_model import Card, WorldModel
-from wm_gym.programs.train_parts import Run, Train, check_data, precision
+from wm_gym.programs.train_config import Train, check_data
+from wm_gym.programs.train_parts import Run, precision
+from wm_gym.training.local_model import choose_logged
 from wm_gym.training.starts import choose_starts
 from wm_gym.training.trainer import Optimisation
 
@@ -27,6 +29,9 @@ PRESETS = {
             global_model=Optimisation(updates=20, batch_size=8, warmup=5),
             refining=Optimisation(updates=5, batch_size=8, warmup=2), rollout=3,
             heads=Optimisation(updates=20, batch_size=8, warmup=5),
+            eye=Optimisation(updates=20, batch_size=8, warmup=5),
+            local_model=Optimisation(updates=20, batch_size=8, warmup=5),
+            sequence=3, memory=12, local_width=32, logged=8,
         ),
     ),
     "cpu": (
@@ -41,6 +46,8 @@ PRESETS = {
             global_model=Optimisation(updates=50_000, batch_size=4096),
             refining=Optimisation(updates=10_000, batch_size=2048, learning_rate=3e-4),
             heads=Optimisation(updates=10_000, batch_size=4096),
+            eye=Optimisation(updates=10_000, batch_size=512, learning_rate=2e-3, ema=0.99),
+            local_model=Optimisation(updates=15_000, batch_size=1024),
         ),
     ),
 }  # fmt: skip
@@ -64,13 +71,19 @@ def train(config: Annotated[TrainOfPreset, tyro.conf.arg(name="")]) -> None:
     global_model = run.global_model(autoencoder, latents)
     global_model = run.refined(global_model, autoencoder, latents)
     heads = run.heads(global_model, latents)
+    seeing = run.eye(autoencoder, heads, latents)
+    embedding = run.embedding(seeing)
+    local_model = run.local_model(seeing, global_model, latents, embedding)
     if not run.accelerator.is_main_process:
         return
     context = global_model.config.context
     world_model = WorldModel(
-        autoencoder, global_model, heads,
+        autoencoder, global_model, heads, local_model,
         card=Card(system=dataset.spec.robot_type or "", facts=_facts(config, dataset)),
         starts=choose_starts(dataset, count=config.starts, context=context, seed=0),
+        logged=choose_logged(
+            dataset, embedding, count=config.logged, length=config.rehearsed, seed=0
+        ),
     )  # fmt: skip
     world_model.save_pretrained(config.out / WORLD_MODEL)
     print(f"world model: {config.out / WORLD_MODEL}")

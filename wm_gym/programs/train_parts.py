@@ -7,33 +7,39 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
+from jaxtyping import Float, UInt8
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from wm_gym.data import Dataset, WindowBatch, Windows
 from wm_gym.data.windows import Batches
 from wm_gym.models.autoencoder import Autoencoder
+from wm_gym.models.colours import to_colour, to_unit
 from wm_gym.models.global_model import GlobalModel
 from wm_gym.models.heads import Heads
-from wm_gym.models.world_model import fast_bfloat16, to_colour, to_unit
+from wm_gym.models.local_model import LocalModel
+from wm_gym.models.world_model import fast_bfloat16
+from wm_gym.programs.train_config import Train
 from wm_gym.storage.files import write_atomically
 from wm_gym.systems import system_named
 from wm_gym.training.autoencoder import ReconstructionLoss, median_frame
 from wm_gym.training.checkpoint import load_checkpoint, save_checkpoint
+from wm_gym.training.eye import SeeingLoss, SeenWindows
 from wm_gym.training.film import filmstrip
-from wm_gym.training.global_model import DenoisingLoss, Dreaming, Scales
+from wm_gym.training.global_model import DenoisingLoss, Scales
 from wm_gym.training.heads import JudgingLoss, reward_scale
-from wm_gym.training.latents import LatentWindows, encode_dataset
-from wm_gym.training.trainer import Loss, Optimisation, Trainer, Update
+from wm_gym.training.latents import Encode, LatentWindows, encode_dataset
+from wm_gym.training.local_model import FilteringLoss, FilterWindows
+from wm_gym.training.trainer import Loss, Trainer, Update
 
 CHECKPOINT, CURVE, PICTURE = "checkpoint.pt", "curve.jsonl", "picture.png"
 FILMED = (0, 1, 2, 5, 10, 15, 30, 50)
@@ -41,78 +47,6 @@ FILMED = (0, 1, 2, 5, 10, 15, 30, 50)
 
 Model = TypeVar("Model", bound=nn.Module)
 Batch = TypeVar("Batch")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Train:
-    data: Path
-    """The dataset to learn from."""
-
-    out: Path
-    """Where the model, its checkpoints, curves and pictures go; a run that is there goes on."""
-
-    test: Path | None = None
-    """A dataset to film, real above dream; without it the one to learn from."""
-
-    autoencoder_of: Path | None = None
-    """Another run whose autoencoder to take instead of training one: for comparisons."""
-
-    patch: int = 6
-    """Pixels of a cell's side."""
-
-    keypoints: int = 16
-    """Of the autoencoder; the latent is their positions."""
-
-    channels: int = 64
-    """Of the autoencoder."""
-
-    width: int = 512
-    """Of the global model."""
-
-    blocks: int = 4
-    """Of the global model."""
-
-    action_encoding: Literal["linear", "two-hot"] = "two-hot"
-    starts: int = 1024
-    """How many real moments to keep with the model, to begin dreams from."""
-
-    autoencoder: Optimisation = field(
-        default_factory=lambda: Optimisation(updates=10_000, learning_rate=1.5e-3)
-    )
-    global_model: Optimisation = field(
-        default_factory=lambda: Optimisation(updates=24_000, batch_size=1024)
-    )
-    dreaming: Dreaming = field(default_factory=Dreaming)
-    refining: Optimisation = field(
-        default_factory=lambda: Optimisation(updates=2_500, batch_size=512, learning_rate=3e-4)
-    )
-    """The global model goes on to learn from its own rollouts, once it is good."""
-
-    rollout: int = 10
-    """How many latents in a row it then predicts, each from what it predicted before."""
-
-    heads: Optimisation = field(
-        default_factory=lambda: Optimisation(updates=6_000, batch_size=1024)
-    )
-    save_minutes: float = 3.0
-    """How often to save a checkpoint and a picture."""
-
-    def __post_init__(self) -> None:
-        for name in ("patch", "keypoints", "channels", "width", "blocks", "starts", "rollout"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
-
-
-def check_data(config: Train, dataset: Dataset) -> None:
-    """Says what would fail hours later."""
-    system = system_named(dataset.spec.robot_type or "")
-    if "coverage" not in dataset.spec.facts:
-        raise ValueError(f"{dataset.folder} does not log 'coverage', which the heads learn")
-    Windows(dataset, length=system.context + config.rollout, batch_size=1, seed=0)
-    if config.test is not None and (test := Dataset.open(config.test)).spec.picture != (
-        dataset.spec.picture
-    ):
-        raise ValueError(f"{test.folder} has other pictures than {dataset.folder}")
 
 
 @contextmanager
@@ -167,22 +101,30 @@ class Run:
         return self._train(folder, trainer, self._windows(trainer, 1), loss, picture)
 
     def latents(self, autoencoder: Autoencoder) -> np.ndarray:
+        home = self.config.autoencoder_of or self.config.out
+
+        def encode(frames: UInt8[Tensor, "b h w c"]) -> Float[Tensor, "b d"]:
+            return autoencoder.encode(to_unit(frames))
+
+        return self.encoded("latents", home, autoencoder, encode)
+
+    def encoded(self, name: str, home: Path, model: nn.Module, encode: Encode) -> np.ndarray:
         """Of the whole dataset; kept, under the name of the weights that made them."""
         weights = hashlib.sha256()
-        for tensor in autoencoder.state_dict().values():
+        for tensor in model.state_dict().values():
             weights.update(tensor.cpu().numpy().tobytes())
         weights.update(self.dataset.hash.encode())
-        home = self.config.autoencoder_of or self.config.out
-        path = home / f"latents-{weights.hexdigest()[:12]}.npy"
+        path = home / f"{name}-{weights.hexdigest()[:12]}.npy"
         if not path.exists():
-            bar = tqdm(total=self.dataset.num_frames, unit="frame", desc="encoding", disable=None)
-            with bar, torch.autocast(autoencoder.device.type, torch.bfloat16, precision() != "no"):
-                latents = encode_dataset(autoencoder, self.dataset, bar.update)
+            device = self.accelerator.device
+            bar = tqdm(total=self.dataset.num_frames, unit="frame", desc=name, disable=None)
+            with bar, torch.autocast(device.type, torch.bfloat16, precision() != "no"):
+                found = encode_dataset(encode, self.dataset, device, bar.update)
             if self.accelerator.is_main_process:
                 content = io.BytesIO()
-                np.save(content, latents, allow_pickle=False)
+                np.save(content, found, allow_pickle=False)
                 write_atomically(path, content.getvalue())
-            return latents
+            return found
         try:
             return np.load(path, allow_pickle=False)
         except (ValueError, EOFError) as error:
@@ -253,6 +195,50 @@ class Run:
         windows = self._windows(trainer, dreamt.context + 1)
         batches = LatentWindows(windows=windows, latents=latents)
         return self._train(config.out / "heads", trainer, batches, JudgingLoss(global_model), None)
+
+    def eye(self, autoencoder: Autoencoder, heads: Heads, latents: np.ndarray) -> LocalModel:
+        """A local model that sees, and does not know yet what to make of it."""
+        config, sizes = self.config, autoencoder.config
+        set_seed(config.eye.seed)
+        model = LocalModel(
+            frame_shape=sizes.frame_shape,
+            action_size=self.dataset.spec.action_size,
+            patch=sizes.patch,
+            keypoints=sizes.keypoints,
+            channels=config.channels,
+            memory=config.memory,
+            width=config.local_width,
+            scale=heads.config.latent_scale,
+            change_scale=heads.config.change_scale,
+            reward_mean=heads.config.reward_mean,
+            reward_scale=heads.config.reward_scale,
+        )
+        model.eye.to(memory_format=torch.channels_last)
+        trainer = Trainer(model, config.eye, self.accelerator)
+        batches = SeenWindows(windows=self._windows(trainer, 1), latents=latents)
+        return self._train(config.out / "eye", trainer, batches, SeeingLoss(autoencoder), None)
+
+    def embedding(self, seeing: LocalModel) -> np.ndarray:
+        """What the eye makes of the whole dataset."""
+        return self.encoded("embedding", self.config.out, seeing.eye, seeing.embed)
+
+    def local_model(
+        self,
+        seeing: LocalModel,
+        global_model: GlobalModel,
+        latents: np.ndarray,
+        embedding: np.ndarray,
+    ) -> LocalModel:
+        config = self.config
+        model = LocalModel.from_config(seeing.config)
+        model.load_state_dict(seeing.state_dict())
+        model.eye.requires_grad_(False)
+        trainer = Trainer(model, config.local_model, self.accelerator)
+        windows = self._windows(trainer, global_model.config.context + config.sequence)
+        logged = LatentWindows(windows=windows, latents=latents)
+        batches = FilterWindows(logged=logged, embedding=embedding)
+        loss = FilteringLoss(config.filtering, global_model)
+        return self._train(config.out / "local_model", trainer, batches, loss, None)
 
     def _windows(self, trainer: Trainer[Any], length: int) -> Windows:
         return Windows(

@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from wm_gym.data import Dataset, WindowBatch
-from wm_gym.models.world_model import to_unit
+from wm_gym.models.colours import to_unit
 
 
 @dataclass(frozen=True, eq=False)

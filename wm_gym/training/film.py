@@ -8,9 +8,9 @@ from jaxtyping import UInt8
 
 from wm_gym.data import WindowBatch
 from wm_gym.models.autoencoder import Autoencoder
+from wm_gym.models.colours import to_colour, to_unit
 from wm_gym.models.edm import karras_sigmas
 from wm_gym.models.global_model import GlobalModel
-from wm_gym.models.world_model import to_colour, to_unit
 
 
 @torch.no_grad()

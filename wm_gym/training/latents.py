@@ -1,16 +1,14 @@
-"""A dataset as the autoencoder sees it: one latent a row, and batches of windows of them."""
+"""A dataset as an encoder sees it: one vector a row, and batches of windows of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
 from wm_gym.data import Dataset, Windows, prefetch
-from wm_gym.models.autoencoder import Autoencoder
-from wm_gym.models.world_model import to_unit
 
 BATCH = 256
 
@@ -24,21 +22,29 @@ class _Rows:
         return self.dataset.frames(self.rows[k * BATCH : (k + 1) * BATCH])
 
 
+Encode = Callable[[UInt8[Tensor, "b h w c"]], Float[Tensor, "b d"]]
+
+
 @torch.no_grad()
 def encode_dataset(
-    model: Autoencoder, dataset: Dataset, progress: Callable[[int], None] | None = None
+    encode: Encode,
+    dataset: Dataset,
+    device: torch.device,
+    progress: Callable[[int], None] | None = None,
 ) -> Float32[np.ndarray, "n d"]:
     """By row; progress(frames) is called after each batch of them."""
     rows = np.concatenate([e["start"] + np.arange(e["length"]) for e in dataset.index])
-    latents = np.zeros((int(rows.max()) + 1, model.latent_size), np.float32)
-    batches = prefetch(_Rows(dataset, rows))
+    batches, parts = prefetch(_Rows(dataset, rows)), []
     for first in range(0, len(rows), BATCH):
-        frames = torch.from_numpy(next(batches)).to(model.device)
-        latents[rows[first : first + BATCH]] = model.encode(to_unit(frames)).cpu().numpy()
+        frames = torch.from_numpy(next(batches)).to(device)
+        parts.append(encode(frames).float().cpu().numpy())
         if progress is not None:
-            progress(len(frames))
+            progress(len(rows[first : first + BATCH]))
     batches.close()
-    return latents
+    found = np.concatenate(parts)
+    encoded = np.zeros((int(rows.max()) + 1, found.shape[1]), np.float32)
+    encoded[rows] = found
+    return encoded
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,0 +1,59 @@
+"""Running a model on a batch of environments: as it is, or exactly."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+EXACT_BATCH = 8
+"""Where results must be exact, networks see batches of this many: sums are then always the same,
+whatever else is computed beside."""
+
+
+def computed(function: Callable[..., Any], *tensors: Tensor, exact: bool) -> Any:
+    """function(*tensors); where it must be exact in batches of one size, put together again."""
+    with explain_memory(len(tensors[0])):
+        if not exact:
+            return function(*tensors)
+        n, parts = len(tensors[0]), []
+        for first in range(0, n, EXACT_BATCH):
+            part = [t[first : first + EXACT_BATCH] for t in tensors]
+            parts.append(function(*(_filled(t, EXACT_BATCH) for t in part)))
+    return _joined(parts, n)
+
+
+def _filled(tensor: Tensor, n: int) -> Tensor:
+    if len(tensor) == n:
+        return tensor
+    return torch.cat([tensor, tensor[-1:].expand(n - len(tensor), *tensor.shape[1:])])
+
+
+def _joined(parts: list[Any], n: int) -> Any:
+    """Tensors, and tuples and records of them, put together along their first axis."""
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return torch.cat(parts)[:n]
+    if isinstance(first, tuple):
+        return tuple(_joined(list(each), n) for each in zip(*parts, strict=True))
+    names = first.__dataclass_fields__
+    return type(first)(**{name: _joined([getattr(p, name) for p in parts], n) for name in names})
+
+
+_OUT_OF_MEMORY = re.compile("out of memory|allocate memory")
+
+
+@contextmanager
+def explain_memory(num_envs: int) -> Iterator[None]:
+    """Of the many ways to say that memory ran out, one that says what to do."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(str(error)):
+            raise
+        raise MemoryError(
+            f"there is not enough memory for {num_envs} dreams at once: ask for fewer environments "
+            f"({error})"
+        ) from error

@@ -1,0 +1,111 @@
+"""Where dreams begin: from real frames, packaged, logged or given."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32
+
+from wm_gym.data import Dataset
+from wm_gym.models.starts import Start
+
+
+@runtime_checkable
+class StartSource(Protocol):
+    """Where dreams begin: some windows, any of which can be asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, i: int) -> Start: ...
+
+
+@dataclass(frozen=True, eq=False)
+class LoggedStarts:
+    """Every logged frame with what came before it, as far as the context looks back."""
+
+    dataset: Dataset
+    context: int
+
+    def __len__(self) -> int:
+        return self.dataset.num_frames
+
+    def __getitem__(self, i: int) -> Start:
+        index = self.dataset.index
+        ends = np.cumsum(index["length"])
+        episode = int(np.searchsorted(ends, i, side="right"))
+        begin = int(index["start"][episode])
+        last = begin + i - int(ends[episode] - index["length"][episode])
+        rows = np.arange(max(begin, last - self.context + 1), last + 1)
+        return Start(frames=self.dataset.frames(rows), action=self.dataset.action[rows[:-1]])
+
+
+def last_frame(start: Start) -> Start:
+    """All that a real system shows at reset, and so all that a filter begins with."""
+    return Start(frames=start.frames[-1:], action=start.action[:0])
+
+
+def padded(start: Start, context: int) -> tuple[np.ndarray, np.ndarray]:
+    """As many frames as the context: the last ones, or the first stood still before."""
+    frames, action = start.frames[-context:], start.action[len(start.action) - (context - 1) :]
+    if (missing := context - len(frames)) > 0:
+        frames = np.concatenate([frames[:1].repeat(missing, axis=0), frames])
+        still = np.zeros((missing, start.action.shape[1]), np.float32)
+        action = np.concatenate([still, start.action])
+    return frames, action
+
+
+def given_starts(
+    options: Mapping[str, Any], num_envs: int, *, frame_shape: tuple[int, ...], action_size: int
+) -> list[Start] | None:
+    """What reset's options ask for: real frames, and the actions between them; None if nothing."""
+    unknown = set(options) - {"frames", "actions"}
+    if unknown:
+        raise ValueError(
+            f"unknown reset options {sorted(unknown)}; a dream takes 'frames' and 'actions'"
+        )
+    if options.get("frames") is None:
+        if options.get("actions") is not None:
+            raise ValueError("options['actions'] without options['frames']")
+        return None
+    frames = _array(options["frames"], "frames")
+    if frames.dtype != np.uint8 or frames.ndim not in (4, 5) or frames.shape[-3:] != frame_shape:
+        raise ValueError(
+            f"options['frames'] is {frames.dtype} {frames.shape}, expected uint8 "
+            f"(k, {', '.join(map(str, frame_shape))}), or one more axis for each environment"
+        )
+    many = frames.ndim == 5
+    k = frames.shape[-4]
+    if k < 1 or (many and len(frames) != num_envs):
+        raise ValueError(
+            f"options['frames'] has shape {frames.shape}, expected at least one frame for "
+            f"each of {num_envs} environments"
+        )
+    action = _given_actions(
+        options.get("actions"), (*((num_envs,) if many else ()), k - 1, action_size)
+    )
+    each = zip(frames, action, strict=True) if many else [(frames, action)] * num_envs
+    return [Start(frames=f, action=a) for f, a in each]
+
+
+def _given_actions(actions: Any, expected: tuple[int, ...]) -> Float32[np.ndarray, "..."]:
+    if actions is None and expected[-2] == 0:
+        return np.zeros(expected, np.float32)
+    if actions is None:
+        raise ValueError(f"options['actions'] is missing, expected numbers {expected}")
+    array = _array(actions, "actions")
+    if array.dtype.kind not in "fiu" or array.shape != expected:
+        raise ValueError(
+            f"options['actions'] is {array.dtype} {array.shape}, expected numbers {expected}: "
+            "one action between each frame and the next"
+        )
+    if not np.isfinite(array).all():
+        raise ValueError("options['actions'] is not finite")
+    return np.clip(array, -1.0, 1.0).astype(np.float32)
+
+
+def _array(values: Any, name: str) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except Exception as error:
+        raise ValueError(f"options[{name!r}] is no array: {error}") from error

@@ -1,0 +1,139 @@
+"""A dream's gradients: those that its hook gives, and central differences under common noise."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64
+from torch import Tensor
+
+from wm_gym.envs.dream import DreamVectorEnv
+from wm_gym.envs.dream_world import DreamState
+from wm_gym.evaluation.gradients import HORIZONS, Gradients, central_differences, offsets
+from wm_gym.evaluation.linear_probe import LinearProbe, pose_of
+from wm_gym.evaluation.rollouts import Probe
+from wm_gym.models.noise import normal_noise
+from wm_gym.models.world_model import WorldModel, WorldState
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Start:
+    """Where some dreams are, and with which noise they go on."""
+
+    state: WorldState
+    features: Float[Tensor, "b f"]
+    key: Int64[Tensor, "b"]
+    step: Int64[Tensor, "b"]
+
+    @classmethod
+    def of(cls, env: DreamVectorEnv, device: torch.device) -> "Start":
+        worlds: list[DreamState] = [each.world for each in env.get_state()]
+
+        def told(name: str) -> Tensor:
+            values = np.stack([np.asarray(getattr(world, name)) for world in worlds])
+            return torch.from_numpy(values).to(device)
+
+        state = WorldState(
+            latents=told("latents"), action=told("action"), error=told("error").float()
+        )
+        return cls(state=state, features=told("features"), key=told("key"), step=told("step"))
+
+
+def hook_gradients(
+    env: DreamVectorEnv, probe: LinearProbe, action: Float32[np.ndarray, "t b a"], gradient: str
+) -> Gradients:
+    """From where the dreams are; they go on. Poses are read off features by the linear probe."""
+    env.begin_window(gradient=gradient)
+    device = env.surrogate.dynamics.stem.weight.device
+    actions = [torch.from_numpy(a).to(device).requires_grad_() for a in action]
+    steps = [env.step_with_grad(one) for one in actions]
+    pose = probe.pose(steps[0].final_obs)
+    rows = [
+        torch.autograd.grad(pose[:, row].sum(), actions[0], retain_graph=True)[0]
+        for row in range(pose.shape[1])
+    ]
+    total = torch.zeros(len(HORIZONS), *action.shape)
+    for i, h in enumerate(HORIZONS):
+        earned = torch.stack([step.reward for step in steps[:h]]).sum()
+        found = torch.autograd.grad(earned, actions[:h], retain_graph=h < HORIZONS[-1])
+        total[i, :h] = torch.stack(found).cpu()
+    return Gradients(
+        pose=torch.stack(rows, dim=1).double().cpu().numpy(),
+        total=total.permute(2, 0, 1, 3).double().numpy(),
+    )
+
+
+@torch.no_grad()
+def dream_gradients(
+    model: WorldModel,
+    start: Start,
+    action: Float32[np.ndarray, "t b a"],
+    deltas: Sequence[float],
+    *,
+    denoising_steps: int,
+    probe: Probe,
+    linear: LinearProbe,
+) -> tuple[list[Gradients], list[Gradients]]:
+    """For each δ: with poses read off the painted frames, and off the features by a linear probe.
+
+    All perturbed dreams have the noise of the unperturbed one.
+    """
+    shift = torch.from_numpy(offsets(deltas, model.action_size)).to(model.device)
+    acted, sigmas = torch.from_numpy(action).to(model.device), model.sigmas(denoising_steps)
+    nominal, copies = [start.state], len(shift)
+
+    def noise(t: int) -> Float[Tensor, "b d"]:
+        return normal_noise(start.key, start.step + t, model.latent_size)
+
+    for t in range(len(action) - 1):
+        nominal.append(model.step(nominal[-1], acted[t], noise(t), sigmas).state)
+
+    def perturbed(t: int) -> tuple[np.ndarray, np.ndarray]:
+        state, rewards = _copied(nominal[t], copies), []
+        poses = np.zeros((2, 0, 3))
+        for u in range(t, len(action)):
+            taken = _repeated(acted[u], copies)
+            taken = taken + shift.repeat(len(start.key), 1) if u == t else taken
+            out = model.step(state, taken, _repeated(noise(u), copies), sigmas)
+            state = out.state
+            rewards.append(out.reward.double().cpu().numpy().reshape(-1, copies))
+            if u == 0:
+                features = _repeated(start.features, copies)
+                poses = _poses(model, probe, linear, features, taken, state)
+        return np.stack(rewards, axis=-1), poses.reshape(
+            len(poses), poses.shape[1] // copies, copies, 3
+        )
+
+    seen, read = central_differences(perturbed, deltas, model.action_size)
+    return seen, read
+
+
+def _poses(
+    model: WorldModel,
+    probe: Probe,
+    linear: LinearProbe,
+    features: Float[Tensor, "n f"],
+    action: Float[Tensor, "n a"],
+    state: WorldState,
+) -> Float[np.ndarray, "r=2 n 3"]:
+    """NaN where a frame does not show the block whole."""
+    seen, read = [], []
+    for here in torch.split(torch.arange(len(action)), 256):
+        frames = model.decode(state.latents[here, -1])
+        reading = probe.read_state(frames.cpu().numpy())
+        whole = (reading.residual < probe.WHOLE)[:, None]
+        seen.append(np.where(whole, pose_of(reading.state), np.nan))
+        local_model = model.local_model
+        after = local_model.follow(features[here], action[here], local_model.embed(frames))
+        read.append(linear.pose(after).double().cpu().numpy())
+    return np.stack([np.concatenate(seen), np.concatenate(read)])
+
+
+def _repeated(values: Float[Tensor, "b *n"], copies: int) -> Float[Tensor, "b2 *n"]:
+    return values.repeat_interleave(copies, dim=0)
+
+
+def _copied(state: WorldState, copies: int) -> WorldState:
+    names = state.__dataclass_fields__
+    return WorldState(**{name: _repeated(getattr(state, name), copies) for name in names})

@@ -1,0 +1,332 @@
+"""`wm-gym gradients`: whether the gradients that a dream lends are right, on unseen play."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import tyro
+from tqdm import tqdm
+
+from wm_gym.data import Dataset
+from wm_gym.envs.dream import DreamVectorEnv
+from wm_gym.evaluation.gradients import STEPS, Cases, Gradients, choose_cases, parts
+from wm_gym.evaluation.gradients_card import (
+    AIM_DELTA,
+    DREAM,
+    READ,
+    REAL,
+    Aim,
+    Comparison,
+    Measured,
+    aims,
+    compare,
+)
+from wm_gym.evaluation.gradients_drawing import draw_cosines, draw_one_step
+from wm_gym.evaluation.gradients_dream import (
+    Start,
+    dream_gradients,
+    hook_gradients,
+)
+from wm_gym.evaluation.gradients_real import real_gradients
+from wm_gym.evaluation.gradients_report import (
+    aims_text,
+    comparison_text,
+    local_text,
+    refreshed_text,
+)
+from wm_gym.evaluation.linear_probe import LinearProbe, check_probed, fit_linear_probe
+from wm_gym.evaluation.local_report import Line, local_figures, local_report
+from wm_gym.evaluation.refreshing import (
+    Refreshed,
+    logged_transitions,
+    practice,
+    practised_transitions,
+    refresh,
+    refreshed,
+)
+from wm_gym.evaluation.rollouts import Probe, probe_of
+from wm_gym.models.world_model import WorldModel
+from wm_gym.programs.evaluate import facts_of, open_datasets
+from wm_gym.storage.files import write_atomically
+from wm_gym.systems import System, system_named
+
+DATA = ("play=data/push-t-test", "human=data/human")
+"""What the packaged world model is measured on; of these, missing ones are left out."""
+
+AT_ONCE = 50
+"""States that are dreamt of together."""
+
+REPEATED = 3
+"""Every third state is measured again, for the floor."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientCard:
+    world_model: Annotated[str, tyro.conf.Positional]
+    """A folder, a packaged name or a Hub id."""
+
+    data: tuple[str, ...] = DATA
+    """Each as name=folder of a dataset that the model never learned from. Gradients are of the
+    first; the local model's errors are of all."""
+
+    fitted: Path = Path("data/push-t-play")
+    """Logged frames that the linear probe is fitted to."""
+
+    out: Path = Path("out/gradients")
+    """Where figures, tables and pictures go."""
+
+    states: int = 600
+    """About half of them in contact."""
+
+    windows: int = 1000
+    """Of 16 frames each, that the linear probe is fitted to; and, of each dataset, that the local
+    model's errors are measured on."""
+
+    deltas: tuple[float, ...] = (0.05, 0.1, 0.2)
+    """How far actions are moved for a difference; the box is from −1 to 1."""
+
+    refreshes: tuple[int, ...] = (0,)
+    """Measure the surrogate after so many refreshes on smooth random actions' dreams, each."""
+
+    denoising_steps: int | None = None
+    """Denoiser calls a frame; without it the model's own number."""
+
+    device: str = "auto"
+    """Such as 'cpu' or 'cuda:1'; 'auto' is the GPU if there is one."""
+
+    seed: int = 0
+    """Of states, noise, nudges and intervals."""
+
+    def __post_init__(self) -> None:
+        for name in ("states", "windows"):
+            if getattr(self, name) < 2:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 2")
+        if not self.deltas or not all(0 < delta <= 0.5 for delta in self.deltas):
+            raise ValueError(f"deltas are {self.deltas}, expected numbers above 0 and up to 0.5")
+        if not self.refreshes or min(self.refreshes) < 0:
+            raise ValueError(f"refreshes are {self.refreshes}, expected numbers of 0 or more")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}, expected 0 or more")
+
+
+@tyro.conf.configure(tyro.conf.OmitArgPrefixes)
+def gradients(config: GradientCard) -> None:
+    """Compare gradients with finite differences; prints tables, writes figures and pictures."""
+    card = _card(config)
+    report = card.local_report()
+    print(local_text(report), end="\n\n")
+    measured = card.measured()
+    comparisons = compare(measured, seed=config.seed)
+    found = aims(measured, comparisons, seed=config.seed)
+    shown = [c for c in comparisons if c.contact and c.delta in (None, card.shown_delta)]
+    print(comparison_text(shown), end="\n\n")
+    print(aims_text(found) if found else f"aims are of δ = {AIM_DELTA}, which was not asked for")
+    print(f"\n{refreshed_text(card.learned)}")
+    card.write(report, measured, comparisons, found)
+    print(f"\nfigures:  {config.out / 'gradients.json'}, {config.out / 'gradients.md'}")
+    print(f"pictures: {config.out / 'cosines.png'}, {config.out / 'one_step.png'}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Card:
+    config: GradientCard
+    system: System
+    probe: Probe
+    model: WorldModel
+    datasets: dict[str, Dataset]
+    cases: Cases
+    linear: LinearProbe
+    learned: list[Refreshed] = field(default_factory=list)
+    """By number of refreshes; filled while gradients are measured."""
+
+    @property
+    def deltas(self) -> list[float]:
+        return sorted(set(self.config.deltas))
+
+    @property
+    def shown_delta(self) -> float:
+        deltas = self.deltas
+        return AIM_DELTA if AIM_DELTA in deltas else deltas[len(deltas) // 2]
+
+    @property
+    def denoising_steps(self) -> int:
+        return self.config.denoising_steps or self.model.card.denoising_steps
+
+    def local_report(self) -> dict[str, list[Line]]:
+        found = {}
+        for name, dataset in self.datasets.items():
+            figures = local_figures(
+                self.model.local_model, self.probe, self.linear, dataset,
+                windows=self.config.windows, seed=self.config.seed,
+            )  # fmt: skip
+            bar = tqdm(figures, desc=f"local model on {name}", unit="part", disable=None)
+            found[name] = local_report(list(bar), self.probe.UNITS, seed=self.config.seed)
+        return found
+
+    def measured(self) -> Measured:
+        """Of all sources; each state of each as one tick of a bar."""
+        again = np.arange(0, len(self.cases), REPEATED)
+        real, touched = self._real("real system", self.cases, self.cases.state)
+        rng = np.random.default_rng(self.config.seed)
+        some = self.cases.at(again)
+        nudged, _ = self._real("real system, nudged", some, self.probe.nudged(some.state, rng))
+        env = self._env()
+        seen, read = self._dream(env, "dream", np.arange(len(self.cases)), 0)
+        seen_again, read_again = self._dream(env, "dream, other noise", again, 1)
+        diffusion = self._hook(env, "diffusion")
+        surrogate = dict(self._surrogate(env))
+
+        def repeats(
+            once: Sequence[Gradients], more: Sequence[Gradients]
+        ) -> dict[float, tuple[Gradients, Gradients]]:
+            pairs = zip((each.at(again) for each in once), more, strict=True)
+            return dict(zip(self.deltas, pairs, strict=True))
+
+        by_system = {REAL: (real, nudged), DREAM: (seen, seen_again), READ: (read, read_again)}
+        return Measured(
+            contact=touched,
+            surrogate=surrogate,
+            diffusion=diffusion,
+            differences={
+                name: dict(zip(self.deltas, once, strict=True))
+                for name, (once, _) in by_system.items()
+            },
+            repeated={name: repeats(*both) for name, both in by_system.items()},
+            repeated_contact=touched[again],
+        )
+
+    def _env(self) -> DreamVectorEnv:
+        return DreamVectorEnv(
+            self.model, min(AT_ONCE, len(self.cases)), obs_type="latent",
+            denoising_steps=self.denoising_steps, autoreset_mode="Disabled",
+            horizon=max(self.system.horizon, STEPS + 1),
+        )  # fmt: skip
+
+    def _real(
+        self, what: str, cases: Cases, state: np.ndarray
+    ) -> tuple[list[Gradients], np.ndarray]:
+        found, touched = [], []
+        for i in tqdm(range(len(cases)), desc=what, unit="state", disable=None):
+            one = slice(i, i + 1)
+            by_delta, touch = real_gradients(self.system, cases.at(one), state[one], self.deltas)
+            found.append(by_delta)
+            touched.append(touch)
+        joined = [Gradients.joined(each) for each in zip(*found, strict=True)]
+        return joined, np.concatenate(touched)
+
+    def _parts(self, env: DreamVectorEnv, what: str, chosen: np.ndarray) -> Iterator[Cases]:
+        """As many as there are environments, which are then where these begin."""
+        with tqdm(total=len(chosen), desc=what, unit="state", disable=None) as bar:
+            for part in parts(len(chosen), env.num_envs):
+                here = np.resize(chosen[part], env.num_envs)
+                cases = self.cases.at(here)
+                env.reset(seed=[self.config.seed + int(i) for i in here], options=cases.start)
+                yield cases
+                bar.update(min(len(part), len(chosen) - bar.n))
+
+    def _dream(
+        self, env: DreamVectorEnv, what: str, chosen: np.ndarray, other: int
+    ) -> tuple[list[Gradients], list[Gradients]]:
+        found = []
+        for cases in self._parts(env, what, chosen):
+            start = Start.of(env, self.model.device)
+            found.append(
+                dream_gradients(
+                    self.model, replace(start, key=start.key + other), cases.action, self.deltas,
+                    denoising_steps=self.denoising_steps, probe=self.probe, linear=self.linear,
+                )
+            )  # fmt: skip
+        seen, read = (
+            [
+                Gradients.joined([part[reader][i] for part in found]).at(slice(len(chosen)))
+                for i in range(len(self.deltas))
+            ]
+            for reader in (0, 1)
+        )
+        return seen, read
+
+    def _hook(self, env: DreamVectorEnv, gradient: str, what: str | None = None) -> Gradients:
+        every = np.arange(len(self.cases))
+        found = [
+            hook_gradients(env, self.linear, cases.action, gradient)
+            for cases in self._parts(env, what or gradient, every)
+        ]
+        return Gradients.joined(found).at(slice(len(every)))
+
+    def _surrogate(self, env: DreamVectorEnv) -> Iterator[tuple[int, Gradients]]:
+        """By number of refreshes, which add up."""
+        wanted, done, config = sorted(set(self.config.refreshes)), 0, self.config
+        practised, unseen = (
+            list(
+                tqdm(
+                    practice(env, steps=self.system.horizon, seed=config.seed + moved),
+                    total=self.system.horizon, desc="smooth actions", disable=None,
+                )
+            )
+            for moved in (0, 10_000)
+        )  # fmt: skip
+        own = practised_transitions(unseen)
+        logged = logged_transitions(
+            self.model.local_model, next(iter(self.datasets.values())),
+            windows=config.windows, seed=config.seed,
+        )  # fmt: skip
+        for times in wanted:
+            learned = refresh(env, practised, times=times - done, seed=config.seed + done)
+            for _ in tqdm(learned, total=times - done, desc="refreshing", disable=None):
+                pass
+            done = times
+            self.learned.append(refreshed(env, times, logged, own))
+            yield times, self._hook(env, "surrogate", f"surrogate, {times} refreshes")
+
+    def write(
+        self,
+        report: dict[str, list[Line]],
+        measured: Measured,
+        comparisons: list[Comparison],
+        found: list[Aim],
+    ) -> None:
+        out, config = self.config.out, self.config
+        figures = {
+            "settings": {**asdict(config), "out": str(out), "fitted": str(config.fitted)},
+            "model": asdict(self.model.card),
+            "datasets": {name: facts_of(dataset) for name, dataset in self.datasets.items()},
+            "states": {"all": len(self.cases), "in_contact": int(measured.contact.sum())},
+            "local_model": {name: [asdict(line) for line in its] for name, its in report.items()},
+            "comparisons": [asdict(line) for line in comparisons],
+            "aims": [asdict(aim) for aim in found],
+            "refreshing": [asdict(line) for line in self.learned],
+        }
+        texts = [
+            local_text(report), comparison_text(comparisons), aims_text(found),
+            refreshed_text(self.learned),
+        ]  # fmt: skip
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(out / "gradients.json", json.dumps(figures, indent=1).encode())
+        write_atomically(out / "gradients.md", ("\n\n".join(texts) + "\n").encode())
+        draw_cosines(comparisons, delta=self.shown_delta).savefig(out / "cosines.png", dpi=80)
+        draw_one_step(measured, delta=self.shown_delta).savefig(out / "one_step.png", dpi=80)
+
+
+def _card(config: GradientCard) -> _Card:
+    """Everything that is asked for is there, and of one system; the linear probe is fitted."""
+    auto = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(auto if config.device == "auto" else config.device)
+    model = WorldModel.from_pretrained(config.world_model).to(device).cast(torch.float32)
+    system = system_named(model.card.system)
+    check_probed(system)
+    probe = probe_of(system)
+    assert probe is not None
+    datasets = open_datasets(config.data, DATA, model)
+    first = next(iter(datasets.values()))
+    reach = max(config.deltas)
+    cases = choose_cases(first, count=config.states, reach=reach, seed=config.seed)
+    fitted = Dataset.open(config.fitted)
+    linear = fit_linear_probe(model.local_model, fitted, windows=config.windows, seed=config.seed)
+    return _Card(
+        config=config, system=system, probe=probe, model=model, datasets=datasets, cases=cases,
+        linear=linear,
+    )  # fmt: skip
