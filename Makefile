@@ -31,7 +31,7 @@ imports: $(INSTALLED)
 	$(BIN)/lint-imports
 
 bench: $(INSTALLED)  ## speed, on this machine
-	$(BIN)/wm-gym bench --parts systems loading dream compiled profile
+	$(BIN)/wm-gym bench --parts systems loading dream compiled profile gradient
 
 soak: $(INSTALLED)  ## a million dreamt steps: nothing breaks, memory stays flat
 	$(BIN)/wm-gym soak

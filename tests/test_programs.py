@@ -261,6 +261,16 @@ def test_dream_example(tmp_path):
     assert (tmp_path / "real_above_dream.mp4").stat().st_size > 1_000
 
 
+@pytest.mark.parametrize("gradient", ["surrogate", "diffusion"])
+def test_plan_example(tmp_path, gradient):
+    sizes = ("--starts", 3, "--steps", 3, "--iterations", 4, "--gradient", gradient)
+    printed = run("examples/plan.py", *sizes, "--out", tmp_path / "plan.png").stdout
+    dreamt = [float(line.split()[-7]) for line in printed.splitlines() if "   real" in line]
+    drawn, planned = dreamt
+    assert planned > drawn
+    assert (tmp_path / "plan.png").stat().st_size > 10_000
+
+
 def test_reward_map(tmp_path):
     run("examples/reward_map.py", "--out", tmp_path / "reward.png")
     assert (tmp_path / "reward.png").stat().st_size > 10_000

@@ -1,5 +1,7 @@
 """A soak passes what is sound, and catches what leaks or breaks."""
 
+import mmap
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -20,10 +22,12 @@ def last(envs, steps=800, growth=64 * MIB):
 
 
 class Leak(VectorWrapper):
-    """Keeps a mebibyte of every step."""
+    """Keeps a mebibyte of every step; a mapping of its own, for what others freed is used again."""
 
     def step(self, actions):
-        self.kept = [*getattr(self, "kept", []), np.ones(MIB, np.uint8)]
+        block = mmap.mmap(-1, MIB)
+        block.write(bytes([1]) * MIB)
+        self.kept = [*getattr(self, "kept", []), block]
         return self.env.step(actions)
 
 

@@ -22,6 +22,8 @@ PROGRAMS = {
 }
 """Each is a function of its name in a module of its name, imported when it is asked for."""
 
+_RESUMED = ("collect", "import-human", "train")
+
 _EXPECTED = (
     ValueError,
     TypeError,
@@ -52,7 +54,8 @@ def main() -> None:
     except _EXPECTED as error:
         sys.exit(f"wm-gym: {error}")
     except KeyboardInterrupt:
-        sys.exit("wm-gym: stopped; the same command goes on where it was")
+        goes_on = "; the same command goes on where it was" if name in _RESUMED else ""
+        sys.exit(f"wm-gym: stopped{goes_on}")
 
 
 def _usage() -> str:

@@ -24,7 +24,7 @@ class Timing(TypedDict):
 @dataclass(frozen=True, kw_only=True)
 class Bench:
     parts: tuple[Part, ...] = ("systems", "loading")
-    """What to measure; `make bench` measures all of it, in a quarter of an hour."""
+    """What to measure; `make bench` measures all of it, in half an hour."""
 
     seconds: float = 3.0
     """How long to measure each thing, in each of the rounds."""
