@@ -22,7 +22,7 @@ class Surrogate:
     """
 
     def __init__(
-        self, local_model: LocalModel, logged: Logged | None, *, learning_rate: float = 3e-4
+        self, local_model: LocalModel, logged: Logged | None, *, learning_rate: float = 5e-5
     ) -> None:
         self.config = local_model.config
         self.stochastic = local_model.stochastic_size
