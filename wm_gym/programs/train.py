@@ -35,7 +35,7 @@ PRESETS = {
         ),
     ),
     "cpu": (
-        "An hour and a half on two cores; the packaged model.",
+        "Two hours on two cores; the packaged model.",
         Train(data=tyro.MISSING, out=tyro.MISSING),
     ),
     "gpu": (
