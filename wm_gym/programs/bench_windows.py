@@ -3,8 +3,6 @@
 Each action is a small policy's of what it saw last, and the sum of rewards is differentiated.
 """
 
-import resource
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -28,6 +26,7 @@ from wm_gym.models.surrogate import Surrogate
 from wm_gym.models.world_model import DTYPES, WorldModel
 from wm_gym.programs.bench_diamond import ACTION, CONTEXT, SIDE, diamond_sized
 from wm_gym.programs.bench_timing import Step, cores
+from wm_gym.programs.memory import process_bytes
 
 Mode = Literal["none", "surrogate", "diffusion"]
 Dtype = Literal["float32", "bfloat16"]
@@ -252,9 +251,4 @@ def _forget_peak(device: torch.device) -> None:
 def _peak(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return 1024 * int(line.split()[1])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
+    return process_bytes("VmHWM")

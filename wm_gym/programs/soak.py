@@ -1,12 +1,10 @@
 """`wm-gym soak`: dream for long, and see that nothing breaks and memory stays flat."""
 
-import resource
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -22,6 +20,7 @@ from wm_gym.models.heads import Heads
 from wm_gym.models.local_model import LocalModel
 from wm_gym.models.starts import Start, Starts
 from wm_gym.models.world_model import Card, WorldModel
+from wm_gym.programs.memory import process_bytes
 from wm_gym.systems import PUSH_T
 
 Envs = gym.vector.VectorEnv[Any, Any, Any]
@@ -166,12 +165,7 @@ def check_numbers(envs: Envs, obs: Any, reward: Any, info: dict[str, Any]) -> No
 
 def resident() -> int:
     """Bytes of this process in memory; where that is not told, the most there ever were."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS"))
-        return 1024 * int(line.split()[1])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
+    return process_bytes("VmRSS")
 
 
 def tiny_world_model() -> WorldModel:

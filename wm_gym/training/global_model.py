@@ -57,11 +57,11 @@ class DenoisingLoss:
         for j in range(self.rollout):
             acts, truth = action[:, j : j + k], video[:, k + j]
             blur = self.dreaming.blur * torch.rand(b, generator=generator).to(device).square()
-            shaken = _normal(context.shape, generator, device) * config.change_scale
+            shaken = normal(context.shape, generator, device) * config.change_scale
             seen = context + blur[:, None, None] * shaken
             sigma = self._sigmas(b, config.sigma_max, generator).to(device)
             target = (truth - seen[:, -1]) / config.change_scale
-            noisy = target + sigma[:, None] * _normal(target.shape, generator, device)
+            noisy = target + sigma[:, None] * normal(target.shape, generator, device)
             missed = (model(noisy, sigma, seen, acts, blur) - target).square().sum(1)
             soft = self.dreaming.softness
             weighted = missed * loss_weight(sigma, sigma_data=1.0) + soft**2
@@ -90,9 +90,18 @@ def dream_one(
     generator: torch.Generator,
 ) -> Float[Tensor, "b d"]:
     """The next latent by a single denoiser call."""
+    noise = normal(context[:, 0].shape, generator, context.device)
+    return in_one_call(model, context, action, noise)
+
+
+def in_one_call(
+    model: GlobalModel,
+    context: Float[Tensor, "b k d"],
+    action: Float[Tensor, "b k a"],
+    noise: Float[Tensor, "b d"],
+) -> Float[Tensor, "b d"]:
     first = model.config.sigma_max
     sigmas = karras_sigmas(1, sigma_min=first, sigma_max=first).to(context.device)
-    noise = _normal(context[:, 0].shape, generator, context.device)
     return model.next_latent(context, action, noise, sigmas)
 
 
@@ -113,5 +122,5 @@ class Scales:
         )
 
 
-def _normal(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:
+def normal(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:
     return torch.randn(shape, generator=generator).to(device)

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 
 from wm_gym.data import Dataset, Windows
-from wm_gym.models.edm import karras_sigmas
 from wm_gym.models.global_model import GlobalModel
 from wm_gym.models.local_model import Belief, LocalModel
 from wm_gym.models.logged import Logged
 from wm_gym.models.surrogate import soft
+from wm_gym.training.global_model import in_one_call, normal
 from wm_gym.training.latents import LatentBatch, LatentWindows
 
 
@@ -178,11 +178,9 @@ def what_ifs(
     generator: torch.Generator,
 ) -> Float[Tensor, "n d"]:
     """How the next latent changes if the last action is another one, everything else equal."""
-    first = dreamer.config.sigma_max
-    sigmas = karras_sigmas(1, sigma_min=first, sigma_max=first).to(context.device)
-    noise = torch.randn(context[:, 0].shape, generator=generator).to(context.device)
+    noise = normal(context[:, 0].shape, generator, context.device)
     instead = torch.cat([action[:, :-1], other[:, None]], dim=1)
-    here, there = (dreamer.next_latent(context, a, noise, sigmas) for a in (action, instead))
+    here, there = (in_one_call(dreamer, context, a, noise) for a in (action, instead))
     return there - here
 
 
