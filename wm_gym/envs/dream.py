@@ -103,6 +103,7 @@ class DreamVectorEnv(WorldVectorEnv):
         starts: str | Path = "packaged",
         deterministic: bool = False,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        staggered: bool = False,
         **unknown: Any,
     ) -> None:
         refuse(unknown, DreamVectorEnv)
@@ -114,7 +115,10 @@ class DreamVectorEnv(WorldVectorEnv):
         )  # fmt: skip
         self._hook = GradientHook(world, gradient)
         rules = rules_of(world.system, horizon, success_threshold, terminate_on_success)
-        super().__init__(world, rules, render_mode=render_mode, autoreset_mode=autoreset_mode)
+        super().__init__(
+            world, rules, render_mode=render_mode, autoreset_mode=autoreset_mode,
+            staggered=staggered,
+        )  # fmt: skip
 
     @property
     def surrogate(self) -> Surrogate:

@@ -51,6 +51,8 @@ class EnvState:
     over: bool
     rng: Any
     seed: int | None
+    first: int = 0
+    """What `elapsed` was as the episode began."""
 
 
 class Episodes:
@@ -63,6 +65,7 @@ class Episodes:
         self.seeds: list[int | None] = [None] * n
         self.episode = np.full(n, -1)
         self.elapsed = np.zeros(n, np.int64)
+        self._first = np.zeros(n, np.int64)
         self.best = np.zeros(n)
         self._coverage = np.zeros(n)
         self.over = np.ones(n, bool)
@@ -88,8 +91,14 @@ class Episodes:
         self.episode[which] += 1
         self._coverage[which] = self.world.coverage()[which]
         self.best[which] = self._coverage[which]
-        self.elapsed[which] = 0
+        self.elapsed[which] = self._first[which] = 0
         self.over[which], self.begun[which] = False, True
+
+    def stagger(self) -> None:
+        """Set the clocks of episodes that have just begun so that their ends spread evenly."""
+        n = self.world.num_envs
+        self._first = np.arange(n) * self.rules.horizon // n
+        self.elapsed = self._first.copy()
 
     def advance(
         self, action: Float32[np.ndarray, "b a"], which: Bool[np.ndarray, "b"]
@@ -117,7 +126,7 @@ class Episodes:
 
     def success(self) -> Bool[np.ndarray, "b"]:
         """Of the last step: nothing has succeeded before the first."""
-        return (self._coverage > self.rules.success_threshold) & (self.elapsed > 0)
+        return (self._coverage > self.rules.success_threshold) & (self.elapsed > self._first)
 
     def info(self) -> Info:
         """Of every environment, each entry with a leading axis b."""
@@ -141,6 +150,7 @@ class Episodes:
             over=bool(self.over[i]),
             rng=copy.deepcopy(self.rngs[i]),
             seed=self.seeds[i],
+            first=int(self._first[i]),
         )
 
     def check_state(self, state: Any) -> None:
@@ -156,7 +166,7 @@ class Episodes:
 
     def restore(self, i: int, state: EnvState) -> None:
         self.world.restore(i, state.world)
-        self.elapsed[i], self.over[i] = state.elapsed, state.over
+        self.elapsed[i], self._first[i], self.over[i] = state.elapsed, state.first, state.over
         self._coverage[i], self.best[i] = state.coverage, state.best_coverage
         self.rngs[i], self.seeds[i] = copy.deepcopy(state.rng), state.seed
         self.episode[i], self.begun[i] = state.episode, True

@@ -64,6 +64,7 @@ class RealVectorEnv(WorldVectorEnv):
         terminate_on_success: bool = False,
         render_mode: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        staggered: bool = False,
         **unknown: Any,
     ) -> None:
         refuse(unknown, RealVectorEnv)
@@ -74,7 +75,10 @@ class RealVectorEnv(WorldVectorEnv):
             record, simulator, num_envs, obs_type=obs_type, world_model=world_model,
             device=device, dtype=dtype, deterministic=deterministic,
         )  # fmt: skip
-        super().__init__(world, rules, render_mode=render_mode, autoreset_mode=autoreset_mode)
+        super().__init__(
+            world, rules, render_mode=render_mode, autoreset_mode=autoreset_mode,
+            staggered=staggered,
+        )  # fmt: skip
 
 
 def real_world(

@@ -36,10 +36,15 @@ class WorldVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
         *,
         render_mode: str | None,
         autoreset_mode: AutoresetMode | str,
+        staggered: bool = False,
     ) -> None:
+        """`staggered`: after a reset of all at once, environment i's episode begins with the clock
+        at i · horizon // num_envs, so that they do not all end, again and again, in one step.
+        Every other episode begins at 0."""
         self.render_mode = checked_render_mode(render_mode, self.metadata["render_modes"])
         system = world.system
         self.autoreset_mode = checked_mode(autoreset_mode)
+        self.staggered = checked_staggered(staggered)
         self.metadata = {
             **self.metadata,
             "render_fps": system.fps,
@@ -85,6 +90,8 @@ class WorldVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
             raise ValueError("the first reset must be of all environments: leave out 'reset_mask'")
         given = self._episodes.world.given(options)
         self._episodes.begin(which, seeds=seeds, given=given)
+        if self.staggered and which.all():
+            self._episodes.stagger()
         return self._observations(), masked(self._episodes.info(), which)
 
     def step(self, actions: Any) -> Step:
@@ -198,6 +205,12 @@ def checked_mode(mode: AutoresetMode | str) -> AutoresetMode:
     except ValueError:
         known = [known.value for known in AutoresetMode]
         raise ValueError(f"autoreset_mode is {mode!r}, expected one of {known}") from None
+
+
+def checked_staggered(staggered: bool) -> bool:
+    if not isinstance(staggered, (bool, np.bool_)):
+        raise ValueError(f"staggered is {staggered!r}, expected True or False")
+    return bool(staggered)
 
 
 def checked_mask(mask: Any, num_envs: int) -> Bool[np.ndarray, "b"]:
