@@ -1,9 +1,17 @@
-"""First-order policy gradients through differentiable environments.
+"""First-order policy gradients through differentiable environments."""
 
-So far only what such an agent asks of an environment; the agent follows.
-"""
-
-from fog_agent.protocol import DifferentiableEnv, GradStep
+from fog_agent.config import PRESETS, FoGConfig
+from fog_agent.fog import FoG, Update
+from fog_agent.protocol import DifferentiableEnv, GradStep, LightModel
 from fog_agent.rewarped_like import RewarpedLike
 
-__all__ = ["DifferentiableEnv", "GradStep", "RewarpedLike"]
+__all__ = [
+    "PRESETS",
+    "DifferentiableEnv",
+    "FoG",
+    "FoGConfig",
+    "GradStep",
+    "LightModel",
+    "RewarpedLike",
+    "Update",
+]

@@ -58,3 +58,17 @@ class DifferentiableEnv(Protocol):
 
     def refresh(self, batch: Any) -> dict[str, float]:
         """Train what gives the gradients on new experience; no value of `step` changes by it."""
+
+
+@runtime_checkable
+class LightModel(Protocol):
+    """Where an environment lends out what its gradients come from: to look ahead with."""
+
+    def predict(
+        self, obs: Float[Tensor, "b x"], action: Float[Tensor, "b a"], /
+    ) -> Float[Tensor, "b x"]:
+        """The next observation, differentiable in both."""
+
+    def reward_of(
+        self, next_obs: Float[Tensor, "b x"], action: Float[Tensor, "b a"], /
+    ) -> Float[Tensor, "b"]: ...

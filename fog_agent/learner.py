@@ -1,0 +1,170 @@
+"""What learns, and one update of it; everything here is saved with the agent.
+
+L(θ) = E [ Σₕ γʰ (rₕ + α Hₕ) + γᴴ V(s_H) ]      the actor climbs it, through window and look-ahead
+V ← TD(λ) of the same rewards                   critics, over the last few windows
+α ← towards the target entropy                  temperature
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fog_agent.actor import Acted, Actor
+from fog_agent.climbing import climb
+from fog_agent.config import FoGConfig
+from fog_agent.critics import Critics
+from fog_agent.experience import Experience
+from fog_agent.look_ahead import look_ahead
+from fog_agent.normaliser import Normaliser
+from fog_agent.protocol import LightModel
+from fog_agent.returns import entropy_bonus, lambda_returns, window_return
+from fog_agent.spaces import Spaces
+from fog_agent.window import Window
+
+LAST_RATE = 0.1
+"""What learning rates have fallen to in the end, as a share."""
+
+
+class Learner(nn.Module):
+    """Networks, temperature and their optimisers."""
+
+    reward_scale: Tensor
+    bonus_scale: Tensor
+
+    def __init__(self, config: FoGConfig, spaces: Spaces) -> None:
+        super().__init__()
+        obs_size = spaces.obs_size
+        self.config, self.action_size = config, spaces.action_size
+        self.rng = torch.Generator().manual_seed(config.seed)
+        self.normaliser = Normaliser(obs_size, active=config.normalise)
+        self.actor = Actor(
+            obs_size, spaces.action, config.actor_hidden, config.log_std, rng=self.rng
+        )
+        self.critics = Critics(
+            config.critics, obs_size, config.critic_hidden, lag=config.critic_lag, rng=self.rng
+        )
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(config.first_temperature)))
+        self.register_buffer("reward_scale", torch.tensor(math.nan))
+        self.register_buffer("bonus_scale", torch.tensor(math.nan))
+        self.optimisers = self._optimisers()
+
+    def _optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        c = self.config
+        return {
+            "actor": torch.optim.AdamW(self.actor.parameters(), c.actor_rate, betas=c.actor_betas),
+            "critics": torch.optim.AdamW(
+                self.critics.network.parameters(), c.critic_rate, betas=c.critic_betas
+            ),
+            "temperature": torch.optim.Adam([self.log_temperature], c.temperature_rate),
+        }
+
+    @property
+    def target_entropy(self) -> float:
+        asked = self.config.target_entropy
+        return -self.action_size / 2 if asked is None else asked
+
+    @property
+    def temperature(self) -> Tensor:
+        return self.log_temperature.detach().exp() * self.config.entropy
+
+    def act(self, obs: Float[Tensor, "b x"], noise: Float[Tensor, "b a"]) -> Acted:
+        acted: Acted = self.actor(self.normaliser(obs), noise)
+        return acted
+
+    def noise(self, *shape: int) -> Tensor:
+        drawn = torch.randn(*shape, self.action_size, generator=self.rng)
+        return drawn.to(self.reward_scale.device)
+
+    def worth(
+        self, reward: Float[Tensor, "*n"], log_prob: Float[Tensor, "*n"]
+    ) -> Float[Tensor, "*n"]:
+        """r̃, what is summed: the reward in units in which returns are of order one, and entropy."""
+        scaled: Float[Tensor, "*n"] = self.reward_scale * reward
+        if not self.config.entropy:
+            return scaled
+        bonus = self.temperature * entropy_bonus(log_prob, self.target_entropy)
+        return scaled + self.bonus_scale * bonus
+
+    def set_scales(self, reward: Float[Tensor, "t b"], log_prob: Float[Tensor, "t b"]) -> None:
+        """By the first window: rewards count, and the temperature does, in their deviations, and
+        critics begin at what it is worth to go on like that for ever."""
+        if not self.reward_scale.isnan():
+            return
+        c, deviation = self.config, 1.0
+        if c.reward_scale is None:
+            deviation = max(float(reward.detach().std()), 1e-6)
+        scale = c.return_scale * (1 - c.gamma) / deviation
+        self.reward_scale.fill_(scale if c.reward_scale is None else c.reward_scale)
+        self.bonus_scale.copy_(self.reward_scale * deviation)
+        if c.gamma < 1:
+            self.critics.begin_at(
+                float(self.worth(reward, log_prob).detach().mean()) / (1 - c.gamma)
+            )
+
+    def set_rates(self, samples: int) -> None:
+        if self.config.decay_samples is None:
+            return
+        done = min(samples / self.config.decay_samples, 1.0)
+        share = 1 - (1 - LAST_RATE) * done
+        first = {"actor": self.config.actor_rate, "critics": self.config.critic_rate}
+        for name, rate in first.items():
+            for group in self.optimisers[name].param_groups:
+                group["lr"] = share * rate
+
+    def climb_window(self, window: Window) -> tuple[float, Float[Tensor, "b"]]:
+        """The actor's step through the window, and the objective it climbed."""
+        end_value = self.critics.mean(self.normaliser(window.next_obs.flatten(0, 1)))
+        total = window_return(
+            self.worth(window.reward, window.log_prob), end_value.view_as(window.reward),
+            window.terminated, window.truncated, gamma=self.config.gamma,
+        )  # fmt: skip
+        objective = total.mean() / len(window.reward)
+        return self._climb("actor", objective, self.config.actor_clip), total.detach()
+
+    def _climb(self, name: str, objective: Float[Tensor, ""], clip: float) -> float:
+        network = {"actor": self.actor, "critics": self.critics.network}[name]
+        return climb(self.optimisers[name], objective, network.parameters(), clip=clip)
+
+    def steer_temperature(self, log_prob: Float[Tensor, "t b"]) -> None:
+        if not self.config.entropy:
+            return
+        surplus = -log_prob.mean() - self.target_entropy
+        objective = -self.log_temperature.exp() * surplus
+        climb(self.optimisers["temperature"], objective, [self.log_temperature], clip=math.inf)
+
+    @torch.no_grad()
+    def targets(self, window: Window) -> Float[Tensor, "t b"]:
+        next_x = self.normaliser(window.next_obs.flatten(0, 1))
+        next_value = self.critics.least_of_two(next_x, rng=self.rng).view_as(window.reward)
+        return lambda_returns(
+            self.worth(window.reward, window.log_prob), next_value, window.terminated,
+            window.truncated, gamma=self.config.gamma, lam=self.config.lam,
+        )  # fmt: skip
+
+    def regress(self, obs: Float[Tensor, "n x"], target: Float[Tensor, "n"]) -> tuple[float, float]:
+        """Critics' mean error over their updates, and their mean gradient norm."""
+        c, x = self.config, self.normaliser(obs)
+        errors, norms = [], []
+        for _ in range(c.critic_updates):
+            at = torch.randint(len(target), (c.critic_batch,), generator=self.rng).to(x.device)
+            error = (self.critics(x[at]) - target[at]).square().mean(dim=1).sum()
+            norms.append(self._climb("critics", -error, c.critic_clip))
+            errors.append(float(error.detach()) / self.critics.n)
+        return sum(errors) / len(errors), sum(norms) / len(norms)
+
+    def look_ahead(self, model: LightModel, experience: Experience) -> float:
+        """The actor's steps from replayed states; their mean gradient norm."""
+        c, norms = self.config, []
+        for _ in range(c.look_aheads):
+            obs = experience.draw(c.look_ahead_batch, last=len(experience), rng=self.rng)["obs"]
+            total = look_ahead(
+                model, obs, self.noise(c.look_ahead_steps, len(obs)), act=self.act,
+                worth=self.worth, value=self._least, gamma=c.gamma,
+            )  # fmt: skip
+            norms.append(self._climb("actor", total.mean(), c.actor_clip))
+        return sum(norms) / max(len(norms), 1)
+
+    def _least(self, obs: Float[Tensor, "b x"]) -> Float[Tensor, "b"]:
+        return self.critics.least(self.normaliser(obs))

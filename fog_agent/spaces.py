@@ -1,0 +1,67 @@
+"""What an agent was made for: the spaces, checked at the door."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium.spaces import Box
+from jaxtyping import Float32
+
+from fog_agent.protocol import LightModel
+from fog_agent.rewarped_like import check_env
+
+
+@dataclass(frozen=True)
+class Spaces:
+    observation: Box
+    """Of one environment: a vector of numbers."""
+
+    action: Box
+
+    @classmethod
+    def of(cls, env: Any) -> "Spaces":
+        check_env(env)
+        return cls(env.single_observation_space, env.single_action_space)
+
+    def __post_init__(self) -> None:
+        for name, space in (("observation", self.observation), ("action", self.action)):
+            if not isinstance(space, Box) or len(space.shape) != 1:
+                hint = "; make the dream with obs_type='latent'" if name == "observation" else ""
+                raise ValueError(f"the {name} space is {space}, expected a Box of one axis{hint}")
+        if not (np.isfinite(self.action.low).all() and np.isfinite(self.action.high).all()):
+            raise ValueError(f"the action space is {self.action}, expected a bounded Box")
+
+    @property
+    def obs_size(self) -> int:
+        return int(self.observation.shape[0])
+
+    @property
+    def action_size(self) -> int:
+        return int(self.action.shape[0])
+
+    def check(self, env: Any, *, look_ahead: bool) -> None:
+        other = Spaces.of(env)
+        sizes = (other.obs_size, other.action_size), (self.obs_size, self.action_size)
+        if sizes[0] != sizes[1]:
+            raise ValueError(
+                f"the environment has {sizes[0]} observation and action numbers, the agent "
+                f"{sizes[1]}"
+            )
+        if look_ahead and not isinstance(getattr(env, "surrogate", None), LightModel):
+            raise ValueError(
+                "to look ahead, env.surrogate must offer predict and reward_of "
+                "(fog_agent.LightModel); without it give FoGConfig(look_aheads=0)"
+            )
+
+
+def as_batch(observation: Any, spaces: Spaces) -> tuple[Float32[np.ndarray, "b x"], bool]:
+    """With a leading axis, and whether there was none."""
+    array = np.asarray(observation, np.float32)
+    if array.shape[-1:] != (spaces.obs_size,) or array.ndim not in (1, 2):
+        raise ValueError(
+            f"the observation has shape {array.shape}, expected ({spaces.obs_size},) or "
+            f"(n, {spaces.obs_size})"
+        )
+    if not np.isfinite(array).all():
+        raise ValueError("the observation is not finite")
+    return np.atleast_2d(array), array.ndim == 1

@@ -1,0 +1,87 @@
+"""Nested state as JSON and tensors, without pickles.
+
+Numbers, text, lists, tuples, dictionaries, tensors and arrays come back as they were. Dataclasses
+and NumPy's generators come back by the example of one at hand, so no file says what to build.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+PLAIN = (bool, int, float, str, type(None))
+
+
+def pack(tree: Any, tensors: dict[str, Tensor]) -> Any:
+    """What JSON takes; tensors and arrays go into `tensors`, under numbers."""
+    if isinstance(tree, np.generic):
+        tree = tree.item()
+    if isinstance(tree, PLAIN):
+        return tree
+    if isinstance(tree, (Tensor, np.ndarray)):
+        name = str(len(tensors))
+        given = tree if isinstance(tree, Tensor) else torch.from_numpy(np.ascontiguousarray(tree))
+        tensors[name] = given.detach().cpu().clone().contiguous().view(tree.shape)
+        return {"tensor" if isinstance(tree, Tensor) else "array": name}
+    if isinstance(tree, (list, tuple)):
+        kind = "tuple" if isinstance(tree, tuple) else "list"
+        return {kind: [pack(each, tensors) for each in tree]}
+    if isinstance(tree, dict):
+        pairs = [[pack(key, tensors), pack(value, tensors)] for key, value in tree.items()]
+        return {"dict": pairs}
+    if isinstance(tree, np.random.Generator):
+        return {"generator": pack(tree.bit_generator.state, tensors)}
+    if is_dataclass(tree) and not isinstance(tree, type):
+        each = {field.name: pack(getattr(tree, field.name), tensors) for field in fields(tree)}
+        return {"record": each}
+    raise TypeError(f"a {type(tree).__name__} cannot be kept")
+
+
+def unpack(packed: Any, tensors: dict[str, Tensor], like: Any = None) -> Any:
+    """`like` is an example with the same dataclasses and generators in the same places."""
+    if isinstance(packed, PLAIN):
+        return packed
+    (kind, value), = packed.items()  # fmt: skip
+    if kind == "tensor":
+        return tensors[value].clone()
+    if kind == "array":
+        return tensors[value].numpy().copy()
+    if kind in ("list", "tuple"):
+        examples = _examples(like, len(value))
+        each = [unpack(v, tensors, e) for v, e in zip(value, examples, strict=True)]
+        return each if kind == "list" else tuple(each)
+    if kind == "dict":
+        known = like if isinstance(like, dict) else {}
+        pairs = [(unpack(key, tensors), v) for key, v in value]
+        return {key: unpack(v, tensors, known.get(key)) for key, v in pairs}
+    if kind == "generator":
+        return _generator(unpack(value, tensors), like)
+    if kind == "record":
+        return _record(value, tensors, like)
+    raise ValueError(f"there is a {kind!r}, expected a tensor, list, dict or the like")
+
+
+def _examples(like: Any, n: int) -> Sequence[Any]:
+    fits = isinstance(like, (list, tuple)) and len(like) == n
+    return like if fits else [None] * n
+
+
+def _generator(state: Any, like: Any) -> np.random.Generator:
+    if not isinstance(like, np.random.Generator):
+        raise ValueError("there is a random generator where the environment has none")
+    drawn = copy.deepcopy(like)
+    drawn.bit_generator.state = state
+    return drawn
+
+
+def _record(values: dict[str, Any], tensors: dict[str, Tensor], like: Any) -> Any:
+    if not is_dataclass(like) or isinstance(like, type):
+        raise ValueError(f"there are {sorted(values)} where the environment has no record")
+    if set(values) != {field.name for field in fields(like)}:
+        raise ValueError(f"there are {sorted(values)}, expected those of a {type(like).__name__}")
+    each = {name: unpack(v, tensors, getattr(like, name)) for name, v in values.items()}
+    return type(like)(**each)
