@@ -1,0 +1,143 @@
+"""Policies on the real system, side by side; below each, what the dream makes of its actions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+from matplotlib.colors import to_rgb
+from moviepy import VideoClip
+from PIL import Image, ImageDraw
+
+from headline.plots import colours
+from wm_gym.evaluation.judge import Policy
+from wm_gym.models.world_model import WorldModel
+from wm_gym.systems import PUSH_T
+
+SPEED = 3
+"""Times the real system's."""
+
+_ENLARGED = 3
+_SIDE = _ENLARGED * PUSH_T.frame_shape[0]
+_NAME, _CAPTION, _GAP, _FOOT = 32, 26, 8, 40
+_INK, _PAPER = (40, 40, 40), 255
+
+WorldModelName = str | Path | WorldModel
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shown:
+    """An episode as somebody watches it: steps + 1 frames, from the start."""
+
+    frames: UInt8[np.ndarray, "t h w c"]
+    coverage: Float[np.ndarray, "t"]
+
+    @property
+    def best(self) -> Float[np.ndarray, "t"]:
+        """So far."""
+        return np.maximum.accumulate(self.coverage)
+
+
+def film(
+    policies: Mapping[str, Policy], world_model: WorldModelName, out: Path, *, seed: int, steps: int
+) -> None:
+    """One seeded start for all; each dream sees its first frame, and then only the actions."""
+    columns = {}
+    for name, policy in policies.items():
+        actions = acted(policy, world_model, seed=seed, steps=steps)
+        columns[name] = played(actions, world_model, seed=seed)
+    pictures, fps = film_frames(columns), SPEED * PUSH_T.fps
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # an ImageSequenceClip can lose its last picture to rounding, and that is how it ended
+    clip = VideoClip(lambda t: pictures[round(t * fps)], duration=(len(pictures) + 0.5) / fps)
+    clip.write_videofile(str(out), fps=fps, logger=None)
+
+
+def acted(
+    policy: Policy, world_model: WorldModelName, *, seed: int, steps: int
+) -> Float32[np.ndarray, "t a"]:
+    """What the policy does in the real system, at its best."""
+    env = gym.make_vec(
+        "Real-PushT-v0", num_envs=1, obs_type="latent", world_model=world_model, horizon=steps
+    )
+    obs, _ = env.reset(seed=seed)
+    state, begun, actions = None, np.ones(1, bool), []
+    for _ in range(steps):
+        action, state = policy.predict(obs, state, begun, deterministic=True)
+        obs, *_ = env.step(action)
+        begun = np.zeros(1, bool)
+        actions.append(action[0])
+    env.close()
+    return np.stack(actions).astype(np.float32)
+
+
+def played(
+    actions: Float32[np.ndarray, "t a"], world_model: WorldModelName, *, seed: int
+) -> tuple[Shown, Shown]:
+    """The same actions in the real system and, from its first frame, in the dream."""
+    horizon = len(actions)
+    real = gym.make("Real-PushT-v0", horizon=horizon)
+    true = _shown(real, actions, seed=seed)
+    dream = gym.make("WM-PushT-v0", world_model=world_model, horizon=horizon)
+    first = {"frames": true.frames[:1], "actions": actions[:0]}
+    return true, _shown(dream, actions, seed=seed, options=first)
+
+
+def _shown(
+    env: gym.Env[np.ndarray, np.ndarray],
+    actions: Float32[np.ndarray, "t a"],
+    *,
+    seed: int,
+    options: dict[str, np.ndarray] | None = None,
+) -> Shown:
+    obs, info = env.reset(seed=seed, options=options)
+    frames, coverage = [obs], [info["coverage"]]
+    for action in actions:
+        obs, *_, info = env.step(action)
+        frames.append(obs)
+        coverage.append(info["coverage"])
+    env.close()
+    return Shown(frames=np.stack(frames), coverage=np.array(coverage))
+
+
+def film_frames(columns: Mapping[str, tuple[Shown, Shown]]) -> list[UInt8[np.ndarray, "h w c"]]:
+    """A column a policy: its name, the real system, the dream; captions run along."""
+    steps = min(len(shown.frames) for pair in columns.values() for shown in pair)
+    return [_page(columns, t) for t in range(steps)]
+
+
+def _page(columns: Mapping[str, tuple[Shown, Shown]], t: int) -> UInt8[np.ndarray, "h w c"]:
+    width = len(columns) * (_SIDE + _GAP) + _GAP
+    height = _NAME + 2 * (_CAPTION + _SIDE) + _FOOT
+    page = Image.new("RGB", (width, height), (_PAPER,) * 3)
+    pen = ImageDraw.Draw(page)
+    colour = colours(list(columns))
+    for number, (name, pair) in enumerate(columns.items()):
+        left, top = _GAP + number * (_SIDE + _GAP), _NAME
+        ink = tuple(round(255 * part) for part in to_rgb(colour[name]))
+        pen.text((left + _SIDE / 2, _NAME / 2), name, ink, anchor="mm", font_size=20)
+        for where, shown in zip(("real", "dream"), pair, strict=True):
+            _caption(pen, (left, top), where, shown, t)
+            page.paste(_enlarged(shown.frames[t]), (left, top + _CAPTION))
+            top += _CAPTION + _SIDE
+    foot = (
+        f"{t / PUSH_T.fps:.1f} s, {SPEED} times real speed\n"
+        "dream: shown the first frame, then only actions"
+    )
+    pen.multiline_text((_GAP, height - _FOOT + 4), foot, _INK, font_size=13)
+    return np.asarray(page)
+
+
+def _caption(
+    pen: ImageDraw.ImageDraw, at: tuple[int, int], where: str, shown: Shown, t: int
+) -> None:
+    left, middle = at[0], at[1] + _CAPTION / 2
+    figures = f"coverage {shown.coverage[t]:.2f}, best {shown.best[t]:.2f}"
+    pen.text((left, middle), where, _INK, anchor="lm", font_size=16)
+    pen.text((left + _SIDE, middle), figures, _INK, anchor="rm", font_size=16)
+
+
+def _enlarged(frame: UInt8[np.ndarray, "h w c"]) -> Image.Image:
+    return Image.fromarray(frame).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
