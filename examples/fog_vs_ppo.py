@@ -10,6 +10,7 @@ Stop it at any time: run again, it goes on. It writes fog_vs_ppo.md, .png and .m
 from pathlib import Path
 
 import tyro
+from headline import trust
 from headline.plots import draw_curves
 from headline.records import Run, read_runs
 from headline.study import Study, check_folder, judge, train
@@ -29,14 +30,17 @@ PRESETS = {
     "quick": ("Minutes on two CPU cores: one seed, equal samples.", QUICK),
     "paper": (
         "Three seeds; the README's figures.",
-        Study(samples=1_024_000, ppo_samples=4_096_000, seeds=(0, 1, 2), out=OUT / "paper"),
+        Study(
+            samples=1_024_000, ppo_samples=4_096_000, seeds=(0, 1, 2), trusted=24,
+            out=OUT / "paper",
+        ),
     ),
     "tiny": (
         "Seconds; used by the tests.",
         Study(
-            samples=64, num_envs=8, horizon=10, exam_every=32, exam_episodes=2, judge_episodes=4,
-            judge_envs=2, fog=FOG["tiny"][1], ppo=PPOConfig(n_steps=4, minibatches=1, n_epochs=1),
-            film_steps=5, out=OUT / "tiny",
+            samples=64, num_envs=8, horizon=10, exam_steps=10, exam_every=32, exam_episodes=2,
+            judge_episodes=4, judge_envs=2, trusted=2, film_steps=5, fog=FOG["tiny"][1],
+            ppo=PPOConfig(n_steps=4, minibatches=1, n_epochs=1), out=OUT / "tiny",
         ),
     ),
 }  # fmt: skip
@@ -48,15 +52,20 @@ def main(study: Study) -> None:
         for contender, seed, budget in study.taking_part:
             train(study, contender, seed, budget)
         judge(study)
+        imagined = trust.imagine(study) if study.trusted else None
     except KeyboardInterrupt:
         raise SystemExit(f"\nstopped; run it again, and it goes on from {study.out}") from None
     runs = read_runs(study.out)
-    report(study, runs)
+    report(study, runs, imagined)
 
 
-def report(study: Study, runs: list[Run]) -> None:
+def report(study: Study, runs: list[Run], imagined: trust.Imagined | None) -> None:
     comparison = compare(runs)
     text = f"{rendered(comparison)}\n\n{verdict(comparison)}\n"
+    if imagined is not None:
+        found = imagined.agreement()
+        text += f"\n{trust.rendered(imagined, found)}\n"
+        trust.draw(imagined, found, study.out / "imagined.png")
     (study.out / "fog_vs_ppo.md").write_text(text, encoding="utf-8")
     print(f"\n{text}")
     behind = read_runs(README_STUDY) if README_STUDY.exists() else []

@@ -55,6 +55,9 @@ class FoGConfig:
 
     look_ahead_steps: int = 2
     look_ahead_batch: int = 512
+    look_ahead_critics: bool = False
+    """Critics learn from look-aheads, too: what these promise, in states of any age."""
+
     experience: int = 60_000
     """Transitions that are kept, to look ahead from and to refresh the local model with."""
 
@@ -110,6 +113,8 @@ class FoGConfig:
                 raise ValueError(f"{name} is {value}, expected more than 0")
         if self.gamma == 1 and self.reward_scale is None:
             raise ValueError("gamma is 1, where returns have no order: give reward_scale")
+        if self.target_entropy is not None and not 0 < abs(self.target_entropy) < math.inf:
+            raise ValueError(f"target_entropy is {self.target_entropy}, expected a number but 0")
         if not self.log_std[0] < self.log_std[1]:
             raise ValueError(f"log_std is {self.log_std}, expected (least, most)")
         if not all(width >= 1 for width in (*self.actor_hidden, *self.critic_hidden)):

@@ -89,6 +89,9 @@ class FoG:
     def get_env(self) -> DifferentiableEnv | None:
         return self.env
 
+    def get_vec_normalize_env(self) -> None:
+        """What callbacks of Stable-Baselines3 ask for: the agent normalises by itself."""
+
     def set_env(self, env: DifferentiableEnv) -> None:
         """Another one of the same spaces; its first episodes begin as learning goes on."""
         self.spaces.check(env, look_ahead=self.config.look_aheads > 0)
@@ -147,7 +150,7 @@ class FoG:
         if self.audit is None:
             self.env.reset(seed=self.config.seed)
             like = self.env.begin_window()
-            self.learner.to(like.device)
+            self._move(like.device)
             self.audit = ValueAudit(self.env.num_envs, like)
             if self.experience is None:
                 sizes = self.spaces.obs_size, self.spaces.action_size
@@ -155,6 +158,15 @@ class FoG:
             if not self.learner.normaliser.count:
                 self.learner.normaliser.see(like)
         return self.env
+
+    def _move(self, device: torch.device) -> None:
+        self.learner.to(device)
+        for each in self.learner.optimisers.values():
+            each.load_state_dict(each.state_dict())  # moments follow their weights
+        self.recent = [(obs.to(device), target.to(device)) for obs, target in self.recent]
+        if self.experience is not None:
+            rows = self.experience.rows
+            self.experience.rows = {name: values.to(device) for name, values in rows.items()}
 
     def _update(self, env: DifferentiableEnv) -> tuple[Window, dict[str, float]]:
         c, learner = self.config, self.learner
@@ -187,7 +199,7 @@ class FoG:
             told["look_ahead_norm"] = learner.look_ahead(model, self.experience)
         learner.critics.follow()
         self._count(window)
-        self._guard(norm, told["critic_norm"])
+        self._guard(norm, told["critic_norm"], told.get("look_ahead_norm", 0.0))
         told["skipped"] = float(self._skipped)
         return window, told
 

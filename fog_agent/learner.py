@@ -115,13 +115,17 @@ class Learner(nn.Module):
 
     def climb_window(self, window: Window) -> tuple[float, Float[Tensor, "b"]]:
         """The actor's step through the window, and the objective it climbed."""
+        total = self.promised(window)
+        objective = total.mean() / len(window.reward)
+        return self._climb("actor", objective, self.config.actor_clip), total.detach()
+
+    def promised(self, window: Window) -> Float[Tensor, "b"]:
+        """L of each environment, differentiable in the policy."""
         end_value = self.critics.mean(self.normaliser(window.next_obs.flatten(0, 1)))
-        total = window_return(
+        return window_return(
             self.worth(window.reward, window.log_prob), end_value.view_as(window.reward),
             window.terminated, window.truncated, gamma=self.config.gamma,
         )  # fmt: skip
-        objective = total.mean() / len(window.reward)
-        return self._climb("actor", objective, self.config.actor_clip), total.detach()
 
     def _climb(self, name: str, objective: Float[Tensor, ""], clip: float) -> float:
         network = {"actor": self.actor, "critics": self.critics.network}[name]
@@ -157,14 +161,19 @@ class Learner(nn.Module):
     def look_ahead(self, model: LightModel, experience: Experience) -> float:
         """The actor's steps from replayed states; their mean gradient norm."""
         c, norms = self.config, []
+        discount = c.gamma**c.look_ahead_steps
         for _ in range(c.look_aheads):
             obs = experience.draw(c.look_ahead_batch, last=len(experience), rng=self.rng)["obs"]
-            total = look_ahead(
+            total, end = look_ahead(
                 model, obs, self.noise(c.look_ahead_steps, len(obs)), act=self.act,
-                worth=self.worth, value=self._least, gamma=c.gamma,
+                worth=self.worth, gamma=c.gamma,
             )  # fmt: skip
-            norms.append(self._climb("actor", total.mean(), c.actor_clip))
+            x = self.normaliser(end)
+            objective = (total + discount * self.critics.least(x)).mean()
+            norms.append(self._climb("actor", objective, c.actor_clip))
+            if c.look_ahead_critics:
+                with torch.no_grad():
+                    target = total + discount * self.critics.least_of_two(x, rng=self.rng)
+                error = (self.critics(self.normaliser(obs)) - target).square().mean(dim=1).sum()
+                self._climb("critics", -error, c.critic_clip)
         return sum(norms) / max(len(norms), 1)
-
-    def _least(self, obs: Float[Tensor, "b x"]) -> Float[Tensor, "b"]:
-        return self.critics.least(self.normaliser(obs))

@@ -4,9 +4,10 @@ import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
+@runtime_checkable
 class Told(Protocol):
     """What is logged of an update."""
 
@@ -50,10 +51,14 @@ class Callbacks:
         self._begun_at = agent.num_timesteps
 
     def __enter__(self) -> "Callbacks":
-        for each in self._objects:
-            each.init_callback(self._agent)
-            each.on_training_start({"self": self._agent, "total_timesteps": self._total}, {})
-            each.on_rollout_start()
+        try:
+            for each in self._objects:
+                each.init_callback(self._agent)
+                each.on_training_start({"self": self._agent, "total_timesteps": self._total}, {})
+                each.on_rollout_start()
+        except BaseException:
+            self._close()
+            raise
         return self
 
     def go_on(self, update: Told) -> bool:
@@ -75,8 +80,13 @@ class Callbacks:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for each in self._objects:
-            each.on_training_end()
+        try:
+            for each in self._objects:
+                each.on_training_end()
+        finally:
+            self._close()
+
+    def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()
 

@@ -1,4 +1,4 @@
-"""Short look-aheads: from replayed states a few steps through the local model alone, then a value.
+"""Short look-aheads: from replayed states a few steps through the local model alone, on.
 
 They use each of the global model's transitions many times over. Errors of the local model add up
 only over these few steps, from states where the global model has been.
@@ -21,14 +21,13 @@ def look_ahead(
     *,
     act: Callable[[Float[Tensor, "b x"], Float[Tensor, "b a"]], Acted],
     worth: Callable[[Float[Tensor, "b"], Float[Tensor, "b"]], Float[Tensor, "b"]],
-    value: Callable[[Float[Tensor, "b x"]], Float[Tensor, "b"]],
     gamma: float,
-) -> Float[Tensor, "b"]:
-    """Σₕ γʰ r̃ₕ + γᴴ V(s_H), differentiable in the policy; `worth` makes r̃ of reward, log π."""
+) -> tuple[Float[Tensor, "b"], Float[Tensor, "b x"]]:
+    """Σₕ γʰ r̃ₕ and s_H, differentiable in the policy; `worth` makes r̃ of reward and log π."""
     total, discount = torch.zeros_like(obs[:, 0]), 1.0
     for t in range(len(noise)):
         acted = act(obs, noise[t])
         obs = model.predict(obs, acted.action)
         total = total + discount * worth(model.reward_of(obs, acted.action), acted.log_prob)
         discount *= gamma
-    return total + discount * value(obs)
+    return total, obs

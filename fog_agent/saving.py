@@ -10,6 +10,8 @@ import json
 import os
 import secrets
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +110,7 @@ def _surrogate_state(env: Any) -> Any:
 
 def load(kind: type["FoG"], path: str | Path, env: Any) -> "FoG":
     file = _found(path)
-    try:
+    with _explained(f"{file} is not an agent's file, or damaged"):
         with zipfile.ZipFile(file) as parts:
             content = {name: parts.read(name) for name in parts.namelist()}
         agent = _acting(kind, content)
@@ -116,13 +118,21 @@ def load(kind: type["FoG"], path: str | Path, env: Any) -> "FoG":
         if "training.json" in content:
             tensors = tensors_of(content["training.safetensors"])
             training = json.loads(content["training.json"]), tensors
-    except Exception as error:  # of zip, JSON, safetensors, or of what they hold
-        raise ValueError(f"{file} is not an agent's file, or damaged: {error}") from error
     if env is not None:
         agent.set_env(env)
     if training is not None:
-        _restore_training(agent, *training)
+        with _explained(f"{file} cannot be learned on from"):
+            _restore_training(agent, *training)
     return agent
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Errors of zip, JSON, safetensors, or of what they hold."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"{what}: {type(error).__name__}: {error}") from error
 
 
 def _acting(kind: type["FoG"], content: dict[str, bytes]) -> "FoG":
@@ -162,32 +172,53 @@ def _space(values: dict[str, Any]) -> Box:
 
 def _restore_training(agent: "FoG", tree: Any, tensors: dict[str, torch.Tensor]) -> None:
     """All of it; the environment's part only where there is one to take it."""
-    env, like = agent.env, None
-    if env is not None and hasattr(env, "get_state"):
-        env.reset(seed=agent.config.seed)
-        like = {"env": env.get_state()}
     packed = {name: value for name, value in tree["dict"]}
-    if like is None:
-        packed["env"] = None
-    saved = trees.unpack({"dict": list(packed.items())}, tensors, like)
+    packed_env = packed.pop("env")
+    saved = trees.unpack({"dict": list(packed.items())}, tensors)
     learner = agent.learner
     learner.load_state_dict(saved["weights"])
     for name, each in learner.optimisers.items():
         each.load_state_dict(saved["optimisers"][name])
+        _check_moments(each)
     learner.rng.set_state(saved["rng"][0])
     agent._exploring.set_state(saved["rng"][1])
     agent.recent, agent._value_bias = saved["recent"], saved["value_bias"]
     agent._skipped = saved["skipped"]
     if saved["experience"] is not None:
         agent.experience = _experience(agent, *saved["experience"])
-    if env is None:
+    if agent.env is None:
         return
     if saved["surrogate"] is not None:
-        env.surrogate.load_state_dict(saved["surrogate"])  # type: ignore[attr-defined]
-    if saved["env"] is not None and saved["audit"] is not None:
-        env.set_state(saved["env"])  # type: ignore[attr-defined]
-        agent.audit = ValueAudit(env.num_envs, env.begin_window())
-        agent.audit.promised, agent.audit.earned, agent.audit.discount = saved["audit"]
+        agent.env.surrogate.load_state_dict(saved["surrogate"])  # type: ignore[attr-defined]
+    if packed_env is not None and hasattr(agent.env, "set_state"):
+        _restore_env(agent, agent.env, packed_env, tensors, saved["audit"])
+
+
+def _restore_env(
+    agent: "FoG", env: Any, packed: Any, tensors: dict[str, torch.Tensor], audit: Any
+) -> None:
+    if len(audit[0]) != env.num_envs:
+        raise ValueError(
+            f"it was saved with {len(audit[0])} environments, got {env.num_envs}: to go on in new "
+            "episodes of these, load it without an environment, then set_env(env)"
+        )
+    env.reset(seed=agent.config.seed)
+    env.set_state(trees.unpack(packed, tensors, env.get_state()))
+    like = env.begin_window()
+    agent._move(like.device)
+    agent.audit = ValueAudit(env.num_envs, like)
+    each = (values.to(like.device) for values in audit)
+    agent.audit.promised, agent.audit.earned, agent.audit.discount = each
+
+
+def _check_moments(optimiser: torch.optim.Optimizer) -> None:
+    """Torch takes any."""
+    for parameter, moments in optimiser.state.items():
+        for name, value in moments.items():
+            if name != "step" and value.shape != parameter.shape:
+                raise ValueError(
+                    f"{name} has shape {tuple(value.shape)}, expected {tuple(parameter.shape)}"
+                )
 
 
 def _experience(agent: "FoG", seen: int, rows: dict[str, torch.Tensor]) -> Experience:

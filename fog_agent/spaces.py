@@ -47,6 +47,12 @@ class Spaces:
                 f"the environment has {sizes[0]} observation and action numbers, the agent "
                 f"{sizes[1]}"
             )
+        for bound in ("low", "high"):
+            theirs, mine = getattr(other.action, bound), getattr(self.action, bound)
+            if not np.array_equal(theirs, mine):
+                raise ValueError(
+                    f"the environment's actions are in {other.action}, the agent's in {self.action}"
+                )
         if look_ahead and not isinstance(getattr(env, "surrogate", None), LightModel):
             raise ValueError(
                 "to look ahead, env.surrogate must offer predict and reward_of "

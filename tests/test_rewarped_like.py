@@ -267,7 +267,7 @@ def test_without_gradients_there_are_none():
     assert not reward.requires_grad
 
 
-def test_it_says_what_it_cannot_wrap():
+def test_it_says_what_it_cannot_wrap(unchecked_types):
     for env in (gym.make_vec("Real-PushT-v0"), "an environment"):
         with pytest.raises(TypeError, match="expected a DifferentiableEnv"):
             RewarpedLike(env)

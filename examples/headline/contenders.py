@@ -3,14 +3,19 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from baselines import PPOConfig, SACConfig, Sb3Agent, ppo, sac
+from baselines import Sb3Agent, ppo, sac
 from fog_agent import PRESETS, FoG, FoGConfig
+from headline.imitation import demonstrations, imitate
 from headline.local_dream import LocalDream
 from wm_gym.envs.dream import DreamVectorEnv
+from wm_gym.envs.loading import loaded
+
+if TYPE_CHECKING:
+    from headline.study import Study
 
 SEEDS_APART = 1000
 """Environment i of a run is seeded s + i, so that runs must not be seeded next to each other."""
@@ -57,6 +62,9 @@ class Contender:
     resume: Callable[[Path, DreamVectorEnv | None], Agent]
     """One that was saved; without a dream, only to act."""
 
+    learns: bool = True
+    """Whether it learns in the dream."""
+
 
 def fog(name: str, config: FoGConfig, *, local: bool = False) -> Contender:
     """`local`: the local model is all the world there is."""
@@ -71,20 +79,32 @@ def fog(name: str, config: FoGConfig, *, local: bool = False) -> Contender:
     )
 
 
-def contenders(
-    config: FoGConfig, ppo_config: PPOConfig, sac_config: SACConfig
-) -> dict[str, Contender]:
-    """By the names they have on the command line: both, a second reference, and ablations."""
+def imitation(name: str, study: "Study", *, refined: bool) -> Contender:
+    """A policy cloned from expert data, and what FoG makes of it in the dream."""
+
+    def begin(env: DreamVectorEnv, seed: int) -> Agent:
+        agent = FoG(env, replace(study.fog, seed=SEEDS_APART * seed))
+        model = loaded(study.world_model, device="auto", dtype="auto", deterministic=False)
+        shown = demonstrations(study.expert, model.local_model)
+        imitate(agent, shown, updates=study.clone_updates, noise=study.clone_noise)
+        return agent
+
+    return Contender(name=name, begin=begin, resume=FoG.load, learns=refined)
+
+
+def contenders(study: "Study") -> dict[str, Contender]:
+    """By the names they have on the command line."""
+    config = study.fog
     return {
         "fog": fog("FoG", config),
         "ppo": Contender(
             name="PPO",
-            begin=lambda env, seed: ppo(env, ppo_config, seed=SEEDS_APART * seed),
+            begin=lambda env, seed: ppo(env, study.ppo, seed=SEEDS_APART * seed),
             resume=Sb3Agent.load,
         ),
         "sac": Contender(
             name="SAC",
-            begin=lambda env, seed: sac(env, sac_config, seed=SEEDS_APART * seed),
+            begin=lambda env, seed: sac(env, study.sac, seed=SEEDS_APART * seed),
             resume=Sb3Agent.load,
         ),
         "no-diffusion": fog("FoG without diffusion", replace(config, refreshes=0), local=True),
@@ -92,4 +112,6 @@ def contenders(
         "no-entropy": fog("FoG without entropy", replace(config, entropy=False)),
         "no-look-aheads": fog("FoG without look-aheads", replace(config, look_aheads=0)),
         "pure": fog("pure DMO-SAPO", PRESETS["pure"][1]),
+        "imitation": imitation("imitation", study, refined=False),
+        "refined": imitation("imitation refined by FoG", study, refined=True),
     }

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode
 from jaxtyping import Float
 from torch import Tensor
@@ -21,10 +20,8 @@ class LocalDream:
     def __init__(self, env: DreamVectorEnv) -> None:
         self.env, self.num_envs = env, env.num_envs
         self.metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP}
-        space, actions = env.single_observation_space, env.single_action_space
-        assert isinstance(space, Box)
-        assert isinstance(actions, Box)
-        self.single_observation_space, self.single_action_space = space, actions
+        self.single_observation_space = env.single_observation_space
+        self.single_action_space = env.single_action_space
         self.horizon: int = env._max_episode_steps
         self.elapsed = torch.zeros(self.num_envs, dtype=torch.int64)
 

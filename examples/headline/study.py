@@ -4,6 +4,7 @@ import importlib.util
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from math import nan
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -28,7 +29,7 @@ EXAM_SEED, JUDGE_SEED = 10_000, 20_000
 class Study:
     agents: tuple[str, ...] = ("fog", "ppo")
     """Who takes part: fog, ppo, sac, or an ablation: no-diffusion, no-refresh, no-entropy,
-    no-look-aheads, pure."""
+    no-look-aheads, pure, imitation, refined."""
 
     seeds: tuple[int, ...] = (0,)
     """One training run each."""
@@ -43,7 +44,10 @@ class Study:
     """Dreams side by side, whose episodes are staggered."""
 
     horizon: int = 100
-    """Steps of a dreamt episode. Real ones have 150."""
+    """Steps of a dreamt episode while agents learn."""
+
+    exam_steps: int = 150
+    """Steps of an episode in which they are examined or judged: 30 s."""
 
     exam_every: int = 51_200
     """Samples between exams on the real system, which draw the curves and choose nothing."""
@@ -53,25 +57,37 @@ class Study:
     judge_envs: int = 50
     """Real systems side by side, as the last policy is judged."""
 
+    trusted: int = 0
+    """How many policies are judged in the dream and in the real system, to compare; 0: none."""
+
     world_model: str = "push-t"
     fog: FoGConfig = field(default_factory=FoGConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
     sac: SACConfig = field(default_factory=SACConfig)
+    expert: Path = Path("data/push-t-expert")
+    """Demonstrations to imitate, from `make data`."""
+
+    clone_updates: int = 10_000
+    clone_noise: float = 0.05
+    """How far demonstrations are blurred, in deviations of what was seen."""
+
     film_steps: int = 150
     film_seed: int = 20_001
     out: Path
 
     def __post_init__(self) -> None:
-        known = list(contenders(self.fog, self.ppo, self.sac))
+        known = list(contenders(self))
         if unknown := [name for name in self.agents if name not in known]:
             raise ValueError(f"agents: {unknown} are not known, expected some of {known}")
 
     @property
     def taking_part(self) -> list[tuple[Contender, int, int]]:
         """Contender, seed, samples of each run."""
-        known = contenders(self.fog, self.ppo, self.sac)
+        known = contenders(self)
         return [
-            (known[name], seed, self._budget(name)) for seed in self.seeds for name in self.agents
+            (known[name], seed, self._budget(name) if known[name].learns else 0)
+            for seed in self.seeds
+            for name in self.agents
         ]
 
     def _budget(self, name: str) -> int:
@@ -91,7 +107,7 @@ class Study:
         return self.out / f"{contender.name}-{seed}"
 
 
-SPLIT = ("agents", "seeds", "out", "film_steps", "film_seed")
+SPLIT = ("agents", "seeds", "out", "trusted", "film_steps", "film_seed")
 """What may differ between calls that share a folder: runs may be divided among them."""
 
 
@@ -122,12 +138,10 @@ def train(study: Study, contender: Contender, seed: int, budget: int) -> None:
     with _bar(f"{contender.name}, seed {seed}", budget, agent.num_timesteps) as bar:
         while agent.num_timesteps < budget:
             due = (agent.num_timesteps // study.exam_every + 1) * study.exam_every
-            line = _learned(agent, min(due, budget), bar)
-            append(folder / "progress.jsonl", line)
-            exam = exams.of(agent, line, episodes=study.exam_episodes, seed=EXAM_SEED)
-            append(folder / "exams.jsonl", exam)
-            bar.set_postfix_str(f"reward {line.reward:.2f}, real coverage {mean(exam.best):.2f}")
-            _save(agent, folder, line.samples)
+            _keep(agent, folder, _learned(agent, min(due, budget), bar), exams, bar)
+        if not contender.learns and not file.exists():
+            nothing = Progress(samples=0, local_samples=0, gradient_steps=0, seconds=0, reward=nan)
+            _keep(agent, folder, nothing, exams, bar)
     env.close()
 
 
@@ -141,6 +155,14 @@ def _learned(agent: Agent, until: int, bar: Any) -> Progress:
         samples=last.samples, local_samples=last.local_samples,
         gradient_steps=last.gradient_steps, seconds=last.seconds, reward=mean(rewards),
     )  # fmt: skip
+
+
+def _keep(agent: Agent, folder: Path, line: Progress, exams: "Exams", bar: Any) -> None:
+    append(folder / "progress.jsonl", line)
+    exam = exams.of(agent, line, episodes=exams.env.num_envs, seed=EXAM_SEED)
+    append(folder / "exams.jsonl", exam)
+    bar.set_postfix_str(f"reward {line.reward:.2f}, real coverage {mean(exam.best):.2f}")
+    _save(agent, folder, line.samples)
 
 
 def _save(agent: Agent, folder: Path, samples: int) -> None:
@@ -162,8 +184,9 @@ class Exams:
     def __init__(self, study: Study, env_id: str, *, envs: int) -> None:
         self.env_id = env_id
         self.env = gym.make_vec(
-            env_id, num_envs=envs, obs_type="latent", world_model=study.world_model
-        )
+            env_id, num_envs=envs, obs_type="latent", world_model=study.world_model,
+            horizon=study.exam_steps,
+        )  # fmt: skip
         self.starts: Starts | None = None
         if env_id == DREAM:
             self.starts = first_frames(gym.make_vec(REAL, num_envs=envs))

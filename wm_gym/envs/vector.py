@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium.error import Error
+from gymnasium.spaces import Box
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -28,6 +29,8 @@ class WorldVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+    single_observation_space: Box
+    single_action_space: Box
 
     def __init__(
         self,

@@ -1,0 +1,316 @@
+"""What `examples/fog_vs_ppo.py` makes of its records: the verdict is theirs, whoever leads."""
+
+import json
+
+import gymnasium as gym
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from headline.plots import curves_figure, draw_curves
+from headline.records import Exam, Progress, Run, append, read, read_run, read_runs
+from headline.table import GYM, REAL, compare, count, duration, rendered
+from headline.verdict import headline, verdict
+from headline.video import acted, film, film_frames, played
+from moviepy import VideoFileClip
+from PIL import Image
+from tiny_world import make_world_model
+
+ONE_SEED = "One seed each: intervals cover other starts, not another training."
+EXAMS = 20
+
+
+def exam(coverage, *, samples=0, seconds=0.0, env_id=REAL, episodes=8):
+    best = (np.zeros(np.shape(coverage) or episodes) + coverage).tolist()
+    returns = [-1.0] * len(best)
+    return Exam(
+        samples=samples, seconds=seconds, env_id=env_id, seed=0,
+        returns=returns, best=best, final=best,
+    )  # fmt: skip
+
+
+def progress(samples, seconds, reward=-0.5):
+    return Progress(
+        samples=samples, local_samples=3 * samples, gradient_steps=samples // 100,
+        seconds=seconds, reward=reward,
+    )  # fmt: skip
+
+
+def make_run(agent, *, to=1.0, budget=1_000_000, seconds=100.0, seed=0, judged=None):
+    """Its coverage rises in a straight line from 0."""
+    shares = [(number + 1) / EXAMS for number in range(EXAMS)]
+    places = [(round(share * budget), share * seconds) for share in shares]
+    return Run(
+        agent=agent,
+        seed=seed,
+        progress=[progress(*place) for place in places],
+        exams=[
+            exam(to * share, samples=samples, seconds=time)
+            for share, (samples, time) in zip(shares, places, strict=True)
+        ],
+        judged=judged or {},
+    )
+
+
+@pytest.mark.parametrize(("first", "second"), [("FoG", "PPO"), ("PPO", "FoG")])
+def test_the_verdict_names_whoever_leads(first, second):
+    runs = [make_run(first), make_run(second, budget=10_000_000, seconds=400)]
+    comparison = compare(runs)
+    assert verdict(comparison) == (
+        f"{first} reached coverage 0.5 with 500 k samples in 50 s, {second} with 5 M in 3.3 min: "
+        "10.0 × fewer samples, 4.0 × less time. "
+        f"{first} reached coverage 0.7 with 700 k samples in 70 s, {second} with 7 M in 4.7 min: "
+        "10.0 × fewer samples, 4.0 × less time. "
+        f"{first} reached coverage 0.8 with 800 k samples in 80 s, {second} with 8 M in 5.3 min: "
+        f"10.0 × fewer samples, 4.0 × less time. {ONE_SEED}"
+    )
+    assert headline(comparison) == (
+        f"{first} reached coverage 0.8 with 10.0 × fewer samples than {second} (one seed each)"
+    )
+
+
+def test_fewer_samples_in_more_time_is_said():
+    runs = [make_run("FoG", seconds=1000), make_run("PPO", budget=2_000_000, seconds=100)]
+    assert "2.0 × fewer samples, but 10.0 × the time. " in verdict(compare(runs))
+
+
+@pytest.mark.parametrize("budget", [1_000_000, 1_050_000])
+def test_equals_are_not_told_apart(budget):
+    comparison = compare([make_run("FoG"), make_run("PPO", budget=budget)])
+    said = verdict(comparison)
+    assert said.count("about as many samples, about as much time.") == 3
+    assert "fewer" not in said
+    assert headline(comparison) == (
+        "FoG and PPO reached coverage 0.8 with about as many samples (one seed each)"
+    )
+
+
+def test_where_neither_arrives_it_is_said_how_far_they_got():
+    comparison = compare([make_run("FoG", to=0.4), make_run("PPO", to=0.2, budget=2_000_000)])
+    assert verdict(comparison) == (
+        "Neither reached coverage 0.5, 0.7 or 0.8: FoG got to 0.39 in 1 M and PPO got to 0.20 in "
+        "2 M samples. When it ended, FoG's curve was still rising. When it ended, PPO's curve was "
+        f"still rising. {ONE_SEED}"
+    )
+    assert headline(comparison) == (
+        "Neither reached coverage 0.5: FoG got to 0.39 and PPO got to 0.20 (one seed each)"
+    )
+
+
+@pytest.mark.parametrize(("first", "second"), [("FoG", "PPO"), ("PPO", "FoG")])
+def test_where_one_arrives_alone_there_is_a_bound(first, second):
+    """10 M by 0.75 M samples is 13.33…, and not more than 13.4."""
+    runs = [make_run(first, to=2 / 3), make_run(second, to=0.4, budget=10_000_000)]
+    comparison = compare(runs)
+    assert (
+        f"{first} reached coverage 0.5 with 750 k samples in 75 s, {second} not within 10 M: "
+        "> 13.3 × fewer samples. "
+    ) in verdict(comparison)
+    assert headline(comparison) == (
+        f"{first} reached coverage 0.5, {second} did not in 10 M samples: > 13.3 × fewer "
+        "(one seed each)"
+    )
+    assert "never (> 10 M)" in rendered(comparison)
+
+
+def test_who_was_stopped_sooner_than_the_other_arrived_has_not_lost():
+    said = compare([make_run("FoG"), make_run("PPO", to=0.2, budget=500_000)])
+    assert "PPO not within 500 k: who needs fewer is open. " in verdict(said)
+    assert headline(said) == (
+        "FoG reached coverage 0.8, PPO did not in 500 k samples (one seed each)"
+    )
+
+
+def test_a_curve_that_is_flat_in_the_end_is_not_rising():
+    run = make_run("PPO", to=0.4)
+    flat = [exam(0.4, samples=each.samples, seconds=each.seconds) for each in run.exams]
+    still = Run(agent="PPO", seed=0, progress=run.progress, exams=flat)
+    assert "PPO's curve showed no more rise" in verdict(compare([make_run("FoG"), still]))
+    once = Run(agent="PPO", seed=0, progress=run.progress, exams=run.exams[:1])
+    assert "PPO had too few exams" in verdict(compare([make_run("FoG"), once]))
+
+
+@pytest.mark.parametrize(
+    ("fog", "ppo", "said"),
+    [
+        (0.9, 0.5, "FoG led"),
+        (0.5, 0.9, "PPO led"),
+        (0.7, 0.7, "no difference that the intervals would tell apart"),
+    ],
+)
+def test_what_was_judged_in_the_end(fog, ppo, said):
+    around = np.linspace(-0.1, 0.1, 100)
+    runs = [
+        make_run(agent, judged={e: exam(level + around, env_id=e) for e in (REAL, GYM)})
+        for agent, level in (("FoG", fog), ("PPO", ppo))
+    ]
+    sentences = [each for each in verdict(compare(runs)).split(". ") if "Judged" in each]
+    assert len(sentences) == 2
+    for sentence, env_id in zip(sentences, (REAL, GYM), strict=True):
+        assert sentence.startswith(f"Judged on {env_id}, best coverage was {fog:.2f} (")
+        assert sentence.endswith(f" for PPO: {said}")
+
+
+def test_of_several_seeds_the_middle_one_tells():
+    """Of three, one that never arrives does not count; of two it does."""
+    good = [make_run("FoG", seed=seed, budget=budget) for seed, budget in ((0, 10**6), (1, 10**7))]
+    never = make_run("FoG", seed=2, to=0.3)
+    rows = {n: compare([*good, never][3 - n :]).rows["FoG"].reached[0.5] for n in (2, 3)}
+    assert rows[3].samples == pytest.approx(5_000_000)
+    assert (rows[2].samples, rows[2].spent) == (None, pytest.approx(5_000_000))
+    said = verdict(compare([*good, never, make_run("PPO")]))
+    assert said.endswith(
+        "FoG 3 seeds, PPO one seed: of one seed, intervals cover other starts, "
+        "not another training."
+    )
+    assert headline(compare([*good, make_run("PPO"), make_run("PPO", seed=1)])).endswith(
+        "(2 seeds each)"
+    )
+
+
+def test_without_the_other_agent_there_is_no_verdict():
+    assert verdict(compare([make_run("FoG")])) == "No run of PPO to compare."
+
+
+def test_the_table_has_what_was_spent_and_what_was_judged():
+    shares = np.repeat([0.99, 0.92, 0.85, 0.1], 25)
+    judged = {env_id: exam(shares, env_id=env_id) for env_id in (REAL, GYM, "WM-PushT-v0")}
+    text = rendered(compare([make_run("FoG", judged=judged), make_run("PPO")]))
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    assert lines[2] == ["FoG", "1", "1 M", "3 M", "10 k", "1.7 min", "500 k", "700 k", "800 k"]
+    assert [line[0] for line in lines[7:]] == [REAL, GYM, "WM-PushT-v0"]
+    assert lines[7][1:3] == ["FoG", "100"]
+    assert lines[7][3].startswith("0.89 (")
+    assert [cell.split(" (")[0] for cell in lines[7][6:]] == ["75 %", "50 %", "25 %"]
+    assert len({len(line) for line in text.splitlines()[:4]}) == 1
+
+
+def test_numbers_are_said_in_three_digits():
+    assert [count(n) for n in (0, 999, 999_600, 1_234_567)] == ["0", "999", "1 M", "1.23 M"]
+    assert [duration(s) for s in (5, 100, 5399, 7200)] == ["5 s", "1.7 min", "90.0 min", "2.0 h"]
+
+
+# Records
+
+
+def test_a_run_that_was_killed_and_went_on_counts_once(tmp_path):
+    """What came after the last save was done again, and half a line spoils no other."""
+    file = tmp_path / "FoG without look-aheads-7" / "progress.jsonl"
+    for samples in (100, 200, 300):
+        append(file, progress(samples, 1.0))
+    with file.open("a") as lines:
+        lines.write(json.dumps({"samples": 400})[:-3])
+    for samples in (200, 300):
+        append(file, progress(samples, 2.0))
+    for env_id in (REAL, GYM, REAL):
+        append(file.with_name("judged.jsonl"), exam(0.5, env_id=env_id))
+    run = read_run(file.parent)
+    assert (run.agent, run.seed) == ("FoG without look-aheads", 7)
+    assert [(line.samples, line.seconds) for line in run.progress] == [(100, 1), (200, 2), (300, 2)]
+    assert len(read(file, Progress)) == 5
+    assert sorted(run.judged) == sorted([REAL, GYM])
+
+
+def test_runs_are_read_in_order(tmp_path):
+    for name in ("PPO-0", "FoG-10", "FoG-9"):
+        append(tmp_path / name / "progress.jsonl", progress(1, 1.0))
+    (tmp_path / "FoG-11").mkdir()
+    runs = read_runs(tmp_path)
+    assert [(run.agent, run.seed) for run in runs] == [("FoG", 9), ("FoG", 10), ("PPO", 0)]
+
+
+# Pictures
+
+
+def test_curves_are_drawn_over_samples_and_time(tmp_path):
+    runs = [make_run("FoG"), make_run("PPO", budget=2_000_000, seconds=300)]
+    study = [make_run(agent, budget=10**7) for agent in ("FoG", "PPO")]
+    alone, both = curves_figure(runs), curves_figure(runs, behind=study)
+    names = ["FoG, one seed", "PPO, one seed"]
+    behind = ["FoG, README's study", "PPO, README's study"]
+    for figure, expected in ((alone, names), (both, names + behind)):
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == expected
+    assert [axes.get_xscale() for axes in alone.axes] == ["linear"] * 3
+    assert [axes.get_xscale() for axes in both.axes] == ["log", "linear", "log"]
+    time = alone.axes[1]
+    assert time.get_xlabel() == "minutes of work"
+    shown = {line.get_label(): line.get_xdata()[-1] for line in time.lines}
+    assert shown["PPO, one seed"] == pytest.approx(5)
+    draw_curves(runs, tmp_path / "new" / "curves.png", behind=study)
+    with Image.open(tmp_path / "new" / "curves.png") as picture:
+        assert picture.size == (1800, 690)
+
+
+def test_the_mean_is_drawn_where_all_seeds_have_been():
+    runs = [make_run("FoG", to=0.4), make_run("FoG", to=0.8, seed=1, budget=2_000_000)]
+    line = next(line for line in curves_figure(runs).axes[0].lines if "2 seeds" in line.get_label())
+    x, y = line.get_data()
+    assert (x[0], x[-1]) == (100_000, 1_000_000)
+    np.testing.assert_allclose(y, 0.4 * x / 1_000_000)
+
+
+@pytest.mark.parametrize("runs", [[], [Run(agent="FoG", seed=0, progress=[], exams=[])]])
+def test_what_has_hardly_begun_can_be_drawn(runs, tmp_path):
+    draw_curves(runs, tmp_path / "curves.png")
+    rendered(compare(runs))
+
+
+# Video
+
+
+class Scripted:
+    """Acts by what it sees and by its own number, and remembers."""
+
+    def __init__(self, number):
+        self.number = number
+        self.seen = []
+
+    def predict(self, obs, state=None, episode_start=None, deterministic=False):
+        assert deterministic
+        assert episode_start.tolist() == [state is None]
+        self.seen.append(obs)
+        turn = self.number + 10 * float(obs.sum())
+        return np.array([[np.cos(turn), np.sin(turn)]], np.float32), "state"
+
+
+@pytest.fixture(scope="module")
+def world_model():
+    return make_world_model("PushT")
+
+
+def test_what_is_shown_is_what_the_policy_saw(world_model):
+    policy = Scripted(0)
+    actions = acted(policy, world_model, seed=3, steps=4)
+    real, dream = played(actions, world_model, seed=3)
+    env = gym.make("Real-PushT-v0", obs_type="latent", world_model=world_model)
+    seen = [env.reset(seed=3)[0]] + [env.step(action)[0] for action in actions[:-1]]
+    np.testing.assert_array_equal(np.concatenate(policy.seen), seen)
+    pixels = gym.make("Real-PushT-v0")
+    frames = [pixels.reset(seed=3)[0]] + [pixels.step(action)[0] for action in actions]
+    np.testing.assert_array_equal(real.frames, frames)
+    assert real.frames.shape == dream.frames.shape == (5, 96, 96, 3)
+    assert (dream.frames[1:] != dream.frames[:-1]).any()
+
+
+def test_the_film_has_a_column_a_policy_and_is_the_same_twice(world_model, tmp_path):
+    policies = {"FoG": Scripted(0), "PPO": Scripted(1)}
+    for name in ("one.mp4", "two.mp4"):
+        film(policies, world_model, tmp_path / name, seed=0, steps=5)
+    assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "two.mp4").read_bytes()
+    assert imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "one.mp4"))[0] == 6
+    with VideoFileClip(str(tmp_path / "one.mp4")) as clip:
+        assert (clip.size, clip.fps) == ([600, 700], 15)
+
+
+def test_the_film_begins_alike_for_all_and_goes_on_differently(world_model):
+    columns = {
+        f"{number}": played(
+            acted(Scripted(number), world_model, seed=0, steps=2), world_model, seed=0
+        )
+        for number in range(2)
+    }
+    first, *_, last = film_frames(columns)
+    left, right = slice(8, 296), slice(304, 592)
+    tiles = slice(58, 346), slice(372, 660)
+    for tile in tiles:
+        np.testing.assert_array_equal(first[tile, left], first[tile, right])
+        assert (last[tile, left] != last[tile, right]).any()
