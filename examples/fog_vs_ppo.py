@@ -20,19 +20,20 @@ from headline.video import film
 
 from baselines import PPOConfig
 from fog_agent import PRESETS as FOG
+from fog_agent import FoGConfig
 
 OUT = Path("out/fog_vs_ppo")
 README_STUDY = Path(__file__).parent / "headline" / "study"
 """The records that the README's figures are made of."""
 
-QUICK = Study(samples=358_400, out=OUT / "quick")
+QUICK = Study(samples=256_000, out=OUT / "quick")
 PRESETS = {
     "quick": ("Minutes on two CPU cores: one seed, equal samples.", QUICK),
     "paper": (
         "Three seeds; the README's figures.",
         Study(
-            samples=1_024_000, ppo_samples=4_096_000, seeds=(0, 1, 2), trusted=24,
-            out=OUT / "paper",
+            samples=512_000, ppo_samples=4_096_000, seeds=(0, 1, 2), trusted=24,
+            fog=FoGConfig(decay_samples=512_000), out=OUT / "paper",
         ),
     ),
     "tiny": (

@@ -1,12 +1,14 @@
 """First-order policy gradients through differentiable environments."""
 
 from fog_agent.config import PRESETS, FoGConfig
+from fog_agent.diagnostics import Diagnosis, diagnose
 from fog_agent.fog import FoG, Update
 from fog_agent.protocol import DifferentiableEnv, GradStep, LightModel
 from fog_agent.rewarped_like import RewarpedLike
 
 __all__ = [
     "PRESETS",
+    "Diagnosis",
     "DifferentiableEnv",
     "FoG",
     "FoGConfig",
@@ -14,4 +16,5 @@ __all__ = [
     "LightModel",
     "RewarpedLike",
     "Update",
+    "diagnose",
 ]

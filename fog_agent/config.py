@@ -49,14 +49,14 @@ class FoGConfig:
     critic_lag: float | None = 0.1
     """How far slow critics follow the fast ones after each window; None: there are no slow ones."""
 
-    look_aheads: int = 8
+    look_aheads: int = 32
     """Updates of the actor after each window, from replayed states through the local model alone;
     0 for pure windows."""
 
     look_ahead_steps: int = 2
     look_ahead_batch: int = 512
-    look_ahead_critics: bool = False
-    """Critics learn from look-aheads, too: what these promise, in states of any age."""
+    look_ahead_bfloat16: bool | None = None
+    """Compute the local model in bfloat16 there; None: where the processor is fast at it."""
 
     experience: int = 60_000
     """Transitions that are kept, to look ahead from and to refresh the local model with."""
@@ -71,8 +71,8 @@ class FoGConfig:
     entropy: bool = True
     """Maximum entropy (SAPO); False maximises rewards alone (SHAC)."""
 
-    target_entropy: float | None = None
-    """H̄, that the temperature α steers to; None is −|A|/2, for |A| action numbers."""
+    target_entropy: float = -1.0
+    """H̄ / |A|: for each action number, the entropy that the temperature α steers to."""
 
     first_temperature: float = 0.05
     temperature_rate: float = 5e-3
@@ -113,7 +113,7 @@ class FoGConfig:
                 raise ValueError(f"{name} is {value}, expected more than 0")
         if self.gamma == 1 and self.reward_scale is None:
             raise ValueError("gamma is 1, where returns have no order: give reward_scale")
-        if self.target_entropy is not None and not 0 < abs(self.target_entropy) < math.inf:
+        if not 0 < abs(self.target_entropy) < math.inf:
             raise ValueError(f"target_entropy is {self.target_entropy}, expected a number but 0")
         if not self.log_std[0] < self.log_std[1]:
             raise ValueError(f"log_std is {self.log_std}, expected (least, most)")
@@ -124,7 +124,8 @@ class FoGConfig:
 PURE = FoGConfig(
     actor_hidden=(400, 200, 100), critic_hidden=(400, 200), actor_rate=5e-4, critic_rate=5e-4,
     actor_betas=(0.7, 0.95), critic_betas=(0.7, 0.95), critics=10, critic_updates=32,
-    critic_windows=1, critic_lag=None, critic_clip=1.0, look_aheads=0, log_std=(-5.0, 2.0),
+    critic_windows=1, critic_lag=None, critic_clip=1.0, look_aheads=0, target_entropy=-0.5,
+    log_std=(-5.0, 2.0),
 )  # fmt: skip
 
 PRESETS: dict[str, tuple[str, FoGConfig]] = {

@@ -16,7 +16,7 @@ from fog_agent.climbing import climb
 from fog_agent.config import FoGConfig
 from fog_agent.critics import Critics
 from fog_agent.experience import Experience
-from fog_agent.look_ahead import look_ahead
+from fog_agent.look_ahead import Bfloat16, fast_bfloat16, look_ahead
 from fog_agent.normaliser import Normaliser
 from fog_agent.protocol import LightModel
 from fog_agent.returns import entropy_bonus, lambda_returns, window_return
@@ -62,8 +62,8 @@ class Learner(nn.Module):
 
     @property
     def target_entropy(self) -> float:
-        asked = self.config.target_entropy
-        return -self.action_size / 2 if asked is None else asked
+        """H̄."""
+        return self.config.target_entropy * self.action_size
 
     @property
     def temperature(self) -> Tensor:
@@ -162,6 +162,9 @@ class Learner(nn.Module):
         """The actor's steps from replayed states; their mean gradient norm."""
         c, norms = self.config, []
         discount = c.gamma**c.look_ahead_steps
+        chosen = c.look_ahead_bfloat16
+        if fast_bfloat16(self.reward_scale.device) if chosen is None else chosen:
+            model = Bfloat16(model)
         for _ in range(c.look_aheads):
             obs = experience.draw(c.look_ahead_batch, last=len(experience), rng=self.rng)["obs"]
             total, end = look_ahead(
@@ -171,9 +174,4 @@ class Learner(nn.Module):
             x = self.normaliser(end)
             objective = (total + discount * self.critics.least(x)).mean()
             norms.append(self._climb("actor", objective, c.actor_clip))
-            if c.look_ahead_critics:
-                with torch.no_grad():
-                    target = total + discount * self.critics.least_of_two(x, rng=self.rng)
-                error = (self.critics(self.normaliser(obs)) - target).square().mean(dim=1).sum()
-                self._climb("critics", -error, c.critic_clip)
         return sum(norms) / max(len(norms), 1)

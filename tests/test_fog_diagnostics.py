@@ -47,7 +47,8 @@ def test_exact_gradients_are_found_exact():
         assert_close(each.cosine_mean, 1.0, rtol=0, atol=1e-6)
         assert_close(each.length, 1.0, rtol=0, atol=1e-4)
         assert each.signs == 1
-    assert found.obs_error == found.reward_error == 0
+    assert found.obs_error < 1e-6  # a few hundred-millionths, as batches are summed
+    assert found.reward_error < 1e-6
     assert len(found.along) == 8
     assert all(norm > 0 for norm in found.along)
 
@@ -88,12 +89,12 @@ def test_differences_are_of_the_world_not_of_its_gradients():
 @pytest.mark.parametrize("before", [0, 3])
 def test_it_leaves_no_trace(env, before):
     """Before anything was learned, and between two windows; in a dream, too."""
-    one, other = make(env()), make(env())
+    one, other = (make(env(), window=3) for _ in range(2))
     for agent in (one, other):
         if before:
             agent.learn(before * WINDOW)
-    found = diagnose(one)
-    assert found == diagnose(one)
+    found = diagnose(one, coordinates=4)
+    assert found == diagnose(one, coordinates=4)
     assert not np.isnan(found.signal)
     updates = [[told(u) for u in agent.updates(3 * WINDOW)] for agent in (one, other)]
     assert updates[0] == updates[1]

@@ -133,7 +133,7 @@ def test_the_spaces_come_back(tmp_path):
     loaded = FoG.load(agent.save(tmp_path / "agent"))
     assert loaded.action_space == agent.action_space
     assert loaded.observation_space == agent.observation_space
-    with pytest.raises(ValueError, match="the environment's actions are in Box.* the agent's in"):
+    with pytest.raises(ValueError, match=r"the environment's actions are in Box.* the agent's in"):
         loaded.set_env(LinearQuadratic(2, reach=1.0, actions=2))
     with pytest.raises(ValueError, match=r"\(2, 1\) observation and action numbers, the agent"):
         loaded.set_env(LinearQuadratic(2))

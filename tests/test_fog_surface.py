@@ -3,7 +3,7 @@
 import importlib
 import random
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, pairwise
 from types import SimpleNamespace
 
 import gymnasium as gym
@@ -380,7 +380,7 @@ def test_an_update_by_a_gradient_that_is_not_finite_is_left_out():
     for update in agent.updates(6 * WINDOW):
         updates.append(update)
         actor.append([each.detach().clone() for each in agent.learner.actor.parameters()])
-    moved = [not same(one, other) for one, other in zip(actor[:-1], actor[1:], strict=True)]
+    moved = [not same(one, other) for one, other in pairwise(actor)]
     poisoned = [np.isnan(u.diagnostics["actor_norm"]) for u in updates]
     assert poisoned == [False, False, True, True, False, False]  # window 0 was the first reset's
     assert moved == [True, False, False, True, True]
@@ -433,21 +433,21 @@ def pixels(**kwargs):
 
 
 def test_environments_that_cannot_be_learned_in_are_refused(unchecked_types):
-    with pytest.raises(ValueError, match="the observation space is .*obs_type='latent'"):
+    with pytest.raises(ValueError, match=r"the observation space is .*obs_type='latent'"):
         FoG(pixels())
-    with pytest.raises(ValueError, match="autoreset_mode is .*NEXT_STEP.*expected .*SAME_STEP"):
+    with pytest.raises(ValueError, match=r"autoreset_mode is .*NEXT_STEP.*expected .*SAME_STEP"):
         FoG(pixels(obs_type="latent", autoreset_mode="NextStep"))
-    with pytest.raises(ValueError, match="autoreset_mode is .*NEXT_STEP.*expected .*SAME_STEP"):
+    with pytest.raises(ValueError, match=r"autoreset_mode is .*NEXT_STEP.*expected .*SAME_STEP"):
         FoG(LinearQuadratic(2, mode=AutoresetMode.NEXT_STEP))
     with pytest.raises(TypeError, match="env is a RealVectorEnv, expected a DifferentiableEnv"):
         FoG(gym.make_vec("Real-PushT-v0", autoreset_mode="SameStep"))
-    with pytest.raises(ValueError, match="env is None, expected an environment; FoG.load"):
+    with pytest.raises(ValueError, match=r"env is None, expected an environment; FoG\.load"):
         FoG(None)
     env = LinearQuadratic(2)
     env.single_action_space = Box(-np.inf, np.inf, (1,), np.float32)
-    with pytest.raises(ValueError, match="action space is .*expected a bounded Box"):
+    with pytest.raises(ValueError, match=r"action space is .*expected a bounded Box"):
         FoG(env)
-    with pytest.raises(ValueError, match="experience is 256, expected at least one .* 300 env"):
+    with pytest.raises(ValueError, match=r"experience is 256, expected at least one .* 300 env"):
         FoG(LinearQuadratic(300), TINY)
 
 

@@ -275,6 +275,21 @@ def test_nothing_goes_from_window_to_window(agent):
     assert [bool(each.any()) for each in by] == [False] * STEPS + [True] * STEPS
 
 
+def test_a_window_is_seen_by_what_was_known_before_it():
+    agent = FoG(LinearQuadratic(8), TINY).learn(2 * TINY.window * 8)
+    normaliser, slow = agent.learner.normaliser, agent.learner.critics.slow
+    known = normaliser.mean.clone(), normaliser.variance.clone()
+    before = [each.clone() for each in slow.parameters()]
+    agent.learn(1)
+    assert torch.equal(normaliser.used_mean, known[0])
+    assert torch.equal(normaliser.used_variance, known[1])
+    assert not torch.equal(normaliser.mean, known[0])
+    fast = agent.learner.critics.network.parameters()
+    for now, was, ahead in zip(slow.parameters(), before, fast, strict=True):
+        assert not torch.equal(ahead, was)
+        assert_close(now, was + 0.1 * (ahead - was))
+
+
 def test_values_are_regressed_on_targets():
     """A linear value of linear targets is found."""
     env = LinearQuadratic(8)

@@ -13,6 +13,7 @@ import pytest
 from fog_vs_ppo import PRESETS
 from headline import study as studies
 from headline.contenders import contenders
+from headline.easy import COVERED
 from headline.local_dream import LocalDream
 from headline.records import Exam, Progress, read, read_runs
 from headline.study import DREAM, EXAM_SEED, JUDGE_SEED, check_folder, train
@@ -172,3 +173,31 @@ def test_settings_are_kept_beside_the_records(whole):
     assert kept["samples"] == 64
     assert kept["fog"]["window"] == TINY.fog.window
     assert list(islice(kept, 1)) == ["samples"]
+
+
+def test_easy_starts_are_near_the_goal_in_the_dream_and_in_the_real_system(tmp_path):
+    study = replace(TINY, easy=True, out=tmp_path)
+    dream = study.dream()
+    _, info = dream.reset(seed=0)
+    assert (info["coverage"] > COVERED - 0.1).all()  # begun from the last of several frames
+    assert np.mean(info["coverage"]) > 0.5
+    easy, hard = (
+        studies.Exams(each, env_id, envs=2).of(
+            StandStill(), LINE, episodes=6, seed=EXAM_SEED
+        )
+        for each, env_id in ((study, REAL), (replace(study, easy=False), REAL))
+    )  # fmt: skip
+    assert min(easy.final) > 0.2
+    assert np.mean(easy.final) > np.mean(hard.final) + 0.3
+    imagined = studies.Exams(study, DREAM, envs=2).of(
+        StandStill(), LINE, episodes=6, seed=EXAM_SEED
+    )
+    np.testing.assert_allclose(imagined.final, easy.final, atol=0.1)
+
+
+LINE = Progress(samples=1, local_samples=0, gradient_steps=0, seconds=0.0, reward=0.0)
+
+
+class StandStill:
+    def predict(self, obs, state=None, episode_start=None, deterministic=True):
+        return np.zeros((len(obs), 2), np.float32), state

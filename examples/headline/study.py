@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from baselines import PPOConfig, SACConfig
 from fog_agent import FoG, FoGConfig
+from headline import easy
 from headline.contenders import Agent, Contender, contenders
 from headline.records import Exam, Progress, append, read
 from headline.table import GYM, REAL
@@ -23,6 +24,9 @@ from wm_gym.evaluation.judge import Episodes, Policy, Starts, first_frames, join
 DREAM = "WM-PushT-v0"
 EXAM_SEED, JUDGE_SEED = 10_000, 20_000
 """First seeds of real episodes: while learning, and in the end. They never meet."""
+
+
+MOST_EXAMS = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,9 @@ class Study:
     ppo_samples: int | None = None
     """The same for PPO and SAC; None: as many as for the others."""
 
+    easy: bool = False
+    """Starts near the goal alone, in the dream and in the real system."""
+
     num_envs: int = 64
     """Dreams side by side, whose episodes are staggered."""
 
@@ -49,8 +56,9 @@ class Study:
     exam_steps: int = 150
     """Steps of an episode in which they are examined or judged: 30 s."""
 
-    exam_every: int = 51_200
-    """Samples between exams on the real system, which draw the curves and choose nothing."""
+    exam_every: int = 25_600
+    """Samples between exams on the real system, which draw the curves and choose nothing; more
+    where that would be more than 40 of them."""
 
     exam_episodes: int = 32
     judge_episodes: int = 100
@@ -96,8 +104,9 @@ class Study:
 
     def dream(self) -> DreamVectorEnv:
         """The world that all of them learn in."""
+        model = easy.near_the_goal(self.world_model) if self.easy else self.world_model
         env = gym.make_vec(
-            DREAM, num_envs=self.num_envs, obs_type="latent", world_model=self.world_model,
+            DREAM, num_envs=self.num_envs, obs_type="latent", world_model=model,
             horizon=self.horizon, autoreset_mode="SameStep", staggered=True,
         ).unwrapped  # fmt: skip
         assert isinstance(env, DreamVectorEnv)
@@ -135,9 +144,10 @@ def train(study: Study, contender: Contender, seed: int, budget: int) -> None:
     file = folder / "agent.zip"
     agent = contender.resume(file, env) if file.exists() else contender.begin(env, seed)
     exams = Exams(study, REAL, envs=study.exam_episodes)
+    every = max(study.exam_every, budget // MOST_EXAMS)
     with _bar(f"{contender.name}, seed {seed}", budget, agent.num_timesteps) as bar:
         while agent.num_timesteps < budget:
-            due = (agent.num_timesteps // study.exam_every + 1) * study.exam_every
+            due = (agent.num_timesteps // every + 1) * every
             _keep(agent, folder, _learned(agent, min(due, budget), bar), exams, bar)
         if not contender.learns and not file.exists():
             nothing = Progress(samples=0, local_samples=0, gradient_steps=0, seconds=0, reward=nan)
@@ -187,9 +197,9 @@ class Exams:
             env_id, num_envs=envs, obs_type="latent", world_model=study.world_model,
             horizon=study.exam_steps,
         )  # fmt: skip
-        self.starts: Starts | None = None
+        self.starts: Starts | None = easy.real_starts() if study.easy else None
         if env_id == DREAM:
-            self.starts = first_frames(gym.make_vec(REAL, num_envs=envs))
+            self.starts = first_frames(gym.make_vec(REAL, num_envs=envs), self.starts)
 
     def of(self, policy: Policy, line: Progress, *, episodes: int, seed: int) -> Exam:
         found = joined(list(self.rounds(policy, episodes=episodes, seed=seed)))

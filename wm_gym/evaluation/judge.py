@@ -78,12 +78,14 @@ def rounds(
         yield _round(policy, env, seeds, options).first(episodes - first)
 
 
-def first_frames(real: AnyVectorEnv) -> Starts:
-    """Lets a dream begin from the frame that `real` shows at each seed, so that imagined and real
-    episodes are pairs. It shows pixels and is as many environments as the dream."""
+def first_frames(real: AnyVectorEnv, starts: Starts | None = None) -> Starts:
+    """Lets a dream begin from the frame that `real` shows at each seed (and with its `starts`), so
+    that imagined and real episodes are pairs. It shows pixels and is as many environments as the
+    dream."""
 
     def options(seeds: list[int]) -> dict[str, Any]:
-        return {"frames": _reset(real)(seed=seeds)[0][:, None]}
+        begun = None if starts is None else starts(seeds)
+        return {"frames": _reset(real)(seed=seeds, options=begun)[0][:, None]}
 
     return options
 
