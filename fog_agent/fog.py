@@ -148,7 +148,7 @@ class FoG:
         if self.env is None:
             raise ValueError("there is no environment to learn in: set_env(env) first")
         if self.audit is None:
-            self.env.reset(seed=self.config.seed)
+            self.env.reset(seed=self.config.seed + self.num_timesteps)  # no episode twice
             like = self.env.begin_window()
             self._move(like.device)
             self.audit = ValueAudit(self.env.num_envs, like)
@@ -175,6 +175,7 @@ class FoG:
         learner.normaliser.take()
         noise = learner.noise(c.window, env.num_envs)
         grown = roll(env, learner.act, noise)
+        _check_finite(grown)
         learner.set_scales(grown.reward, grown.log_prob)
         norm, objective = learner.climb_window(grown)
         window = grown.detached()
@@ -292,6 +293,22 @@ class FoG:
         return saving.save(self, Path(path), policy_only=policy_only)
 
     @classmethod
-    def load(cls, path: str | Path, env: DifferentiableEnv | None = None) -> "FoG":
+    def load(
+        cls,
+        path: str | Path,
+        env: DifferentiableEnv | None = None,
+        *,
+        tensorboard_log: str | Path | None = None,
+    ) -> "FoG":
         """A saved file, or a packaged name; with an environment, to learn on in it."""
-        return saving.load(cls, path, env)
+        agent = saving.load(cls, path, env)
+        agent.logger = Logger(tensorboard_log)
+        return agent
+
+
+def _check_finite(window: Window) -> None:
+    for name in ("next_obs", "reward"):
+        if not torch.isfinite(getattr(window, name)).all():
+            raise FloatingPointError(
+                f"the environment returned a {name} that is not finite; nothing was learned from it"
+            )

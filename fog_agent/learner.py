@@ -27,6 +27,10 @@ LAST_RATE = 0.1
 """What learning rates have fallen to in the end, as a share."""
 
 
+ALIKE = 1e-6
+"""Rewards that deviate by less are all the same: there is nothing to scale them by."""
+
+
 class Learner(nn.Module):
     """Networks, temperature and their optimisers."""
 
@@ -94,7 +98,8 @@ class Learner(nn.Module):
             return
         c, deviation = self.config, 1.0
         if c.reward_scale is None:
-            deviation = max(float(reward.detach().std()), 1e-6)
+            found = float(reward.detach().std(correction=0))
+            deviation = found if found > ALIKE else 1.0
         scale = c.return_scale * (1 - c.gamma) / deviation
         self.reward_scale.fill_(scale if c.reward_scale is None else c.reward_scale)
         self.bonus_scale.copy_(self.reward_scale * deviation)

@@ -492,3 +492,29 @@ def test_it_is_another_s_generator_that_changes_nothing():
 def test_the_defaults_are_those_of_the_first_preset():
     assert next(iter(PRESETS.values()))[1] == FoGConfig()
     assert FoG(LinearQuadratic(ENVS)).config == FoGConfig()
+
+
+class Poisoned(LinearQuadratic):
+    """Of which one reward is not a number."""
+
+    def step_with_grad(self, action):
+        step = super().step_with_grad(action)
+        return replace(
+            step, reward=torch.where(torch.arange(len(step.reward)) == 1, torch.nan, 0.0)
+        )
+
+
+def test_values_that_are_not_finite_stop_it_before_anything_is_learned():
+    agent = FoG(Poisoned(4), TINY)
+    before = {name: value.clone() for name, value in agent.learner.state_dict().items()}
+    with pytest.raises(FloatingPointError, match="a reward that is not finite"):
+        agent.learn(1)
+    after = agent.learner.state_dict()
+    assert all(torch.equal(after[n], v) for n, v in before.items() if n.startswith("actor."))
+    assert agent.num_timesteps == 0
+
+
+def test_rewards_that_are_all_alike_are_not_scaled_up():
+    learner = FoG(LinearQuadratic(4), TINY).learner
+    learner.set_scales(torch.full((2, 4), -3.0), torch.zeros(2, 4))
+    assert learner.reward_scale == pytest.approx(TINY.return_scale * (1 - TINY.gamma))
