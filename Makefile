@@ -1,11 +1,14 @@
-# Two commands do everything on a machine with Python ≥ 3.11 and make: `make demo` and `make test`.
+# Two commands do everything on a machine with Python ≥ 3.11 and make: `make headline` and `make test`.
 PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check lint format types imports bench soak data clean
+.PHONY: headline demo test check lint format types imports bench soak data clean
+
+headline: $(INSTALLED)  ## both agents from scratch in the same dream, judged on the real system
+	$(BIN)/python examples/fog_vs_ppo.py
 
 demo: $(INSTALLED)  ## log a little data, dream it anew, write pictures and videos of it
 	$(BIN)/python examples/first_look.py

@@ -21,13 +21,13 @@ from baselines.settings import (
 class PPOConfig:
     """Named as in Stable-Baselines3, where it has the setting."""
 
-    n_steps: int = 32
+    n_steps: int = 16
     """Of each environment, between two trainings."""
 
-    minibatches: int = 4
+    minibatches: int = 2
     """Into how many a rollout is cut; with 64 environments each has 512 samples."""
 
-    n_epochs: int = 10
+    n_epochs: int = 4
     """How often each sample is used."""
 
     learning_rate: float = 3e-4
@@ -52,7 +52,7 @@ class PPOConfig:
     max_grad_norm: float = 0.5
     """The longest gradient; longer ones are scaled down to it."""
 
-    target_kl: float | None = None
+    target_kl: float | None = 0.02
     """Training on a rollout stops once the policy has gone 1.5 times as far; None: it does not."""
 
     hidden: tuple[int, ...] = (256, 256)

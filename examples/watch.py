@@ -11,6 +11,7 @@ from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
+import pygame
 import tyro
 from moviepy import ImageSequenceClip
 
@@ -50,9 +51,12 @@ def main(config: Watch) -> None:
         render_mode="human" if config.out is None else "rgb_array",
     )  # fmt: skip
     pictures: list[np.ndarray] = []
-    for seed in range(config.seed, config.seed + config.episodes):
-        best = _episode(env, policy, seed, pictures, config)
-        print(f"seed {seed}: best coverage {best:.2f}")
+    try:
+        for seed in range(config.seed, config.seed + config.episodes):
+            best = _episode(env, policy, seed, pictures, config)
+            print(f"seed {seed}: best coverage {best:.2f}")
+    except pygame.error as error:
+        raise SystemExit(f"there is no window to be had ({error}): give --out watch.mp4") from None
     env.close()
     if config.out is not None:
         config.out.parent.mkdir(parents=True, exist_ok=True)

@@ -36,6 +36,12 @@ def test_its_commands_exist(text):
         words = line.split()
         if words[0] == "make":
             assert f"\n{words[1]}:" in makefile, line
+        elif words[0] == "python":
+            done = subprocess.run(
+                [sys.executable, ROOT / words[1], "--help"], capture_output=True, text=True,
+                check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, line
         elif words[0] == "wm-gym":
             command = [sys.executable, "-W", "ignore", "-m", "wm_gym.programs", words[1], "--help"]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
