@@ -2,7 +2,8 @@
 
 from fog_agent.config import PRESETS, FoGConfig
 from fog_agent.diagnostics import Diagnosis, diagnose
-from fog_agent.fog import FoG, Update
+from fog_agent.fog import FoG
+from fog_agent.learning import Update
 from fog_agent.protocol import DifferentiableEnv, GradStep, LightModel
 from fog_agent.rewarped_like import RewarpedLike
 

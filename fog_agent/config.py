@@ -1,8 +1,20 @@
 """Every setting of the agent, and the presets that stand for a recipe each."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+WIDEST, DEEPEST, ANY = 8_192, 16, 2**62
+"""Most numbers of a hidden layer, most hidden layers; and where only the least is given."""
+
+COUNTS = {
+    "seed": (0, ANY), "window": (1, ANY), "critics": (1, 1_000), "critic_updates": (1, ANY),
+    "critic_batch": (1, ANY), "critic_windows": (1, ANY), "head_start": (0, ANY),
+    "look_aheads": (0, ANY), "look_ahead_steps": (1, ANY), "look_ahead_batch": (1, ANY),
+    "experience": (1, 10_000_000), "refreshes": (0, ANY), "refresh_batch": (1, ANY),
+    "refresh_recent": (1, ANY),
+}  # fmt: skip
+"""Whole numbers, and their least and most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +28,7 @@ class FoGConfig:
     """H, steps that a gradient goes through."""
 
     gamma: float = 0.99
-    """γ, what a step later is worth."""
+    """γ, how much a step later counts."""
 
     lam: float = 0.95
     """λ of TD(λ)."""
@@ -34,10 +46,14 @@ class FoGConfig:
 
     critic_clip: float = 5.0
     decay_samples: int | None = None
-    """Learning rates fall linearly, to a tenth, until this many samples; None keeps them."""
+    """Until so many samples learning rates fall to a tenth, and the target entropy to its last
+    value, linearly after `hold` of them; None: nothing falls."""
+
+    hold: float = 0.5
 
     critics: int = 3
-    """Their mean is what the actor climbs; the least of two random ones is what targets see."""
+    """Windows climb their mean, look-aheads their least, and targets see the least of two random
+    ones; with 1, all are the same."""
 
     critic_updates: int = 24
     """After each window."""
@@ -49,14 +65,19 @@ class FoGConfig:
     critic_lag: float | None = 0.1
     """How far slow critics follow the fast ones after each window; None: there are no slow ones."""
 
+    head_start: int = 0
+    """Windows in which critics (and the local model) learn and the actor does not, to begin from a
+    policy that is good already: by critics that know nothing yet it would soon be spoiled."""
+
     look_aheads: int = 32
-    """Updates of the actor after each window, from replayed states through the local model alone;
-    0 for pure windows."""
+    """Updates of the actor after each window, from replayed states through the local model alone,
+    which knows no ends of episodes; 0 for pure windows, or where most episodes terminate."""
 
     look_ahead_steps: int = 2
     look_ahead_batch: int = 512
     look_ahead_bfloat16: bool | None = None
-    """Compute the local model in bfloat16 there; None: where the processor is fast at it."""
+    """Compute the local model in bfloat16 there; None: where the processor is fast at it, so that
+    equal seeds may learn differently on another one."""
 
     experience: int = 60_000
     """Transitions that are kept, to look ahead from and to refresh the local model with."""
@@ -74,6 +95,9 @@ class FoGConfig:
     target_entropy: float = -1.0
     """H̄ / |A|: for each action number, the entropy that the temperature α steers to."""
 
+    last_target_entropy: float = -2.0
+    """… and where it falls to by `decay_samples`: precision wants less noise than search does."""
+
     first_temperature: float = 0.05
     temperature_rate: float = 5e-3
     log_std: tuple[float, float] = (-5.0, 1.0)
@@ -84,25 +108,42 @@ class FoGConfig:
     standard deviation in the first window."""
 
     reward_scale: float | None = None
-    """That factor itself, if it is known."""
+    """That factor itself, if it is known, or if rewards of the first window are all alike."""
 
     normalise: bool = True
     """Shift and scale observations by their running mean and deviation."""
 
     def __post_init__(self) -> None:
-        least = {
-            "window": 1, "critics": 1, "critic_updates": 1, "critic_batch": 1, "critic_windows": 1,
-            "look_aheads": 0, "look_ahead_steps": 1, "look_ahead_batch": 1, "experience": 1,
-            "refreshes": 0, "refresh_batch": 1, "refresh_recent": 1,
-        }  # fmt: skip
-        for name, bound in least.items():
+        self._check_counts()
+        self._check_numbers()
+        for name in ("entropy", "normalise", "look_ahead_bfloat16"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < bound:
-                raise ValueError(f"{name} is {value!r}, expected a whole number, at least {bound}")
-        shares = ("gamma", "lam") if self.critic_lag is None else ("gamma", "lam", "critic_lag")
-        for name in shares:
+            if not isinstance(value, bool) and (name, value) != ("look_ahead_bfloat16", None):
+                raise ValueError(f"{name} is {value!r}, expected True or False")
+
+    def _check_counts(self) -> None:
+        for name, (least, most) in COUNTS.items():
+            value = getattr(self, name)
+            if not _whole(value) or not least <= value <= most:
+                upper = f", at most {most:,}" if most < ANY else ""
+                raise ValueError(
+                    f"{name} is {value!r}, expected a whole number, at least {least}{upper}"
+                )
+        for name in ("actor_hidden", "critic_hidden"):
+            widths = getattr(self, name)
+            if len(widths) > DEEPEST or not all(_whole(w) and 1 <= w <= WIDEST for w in widths):
+                raise ValueError(
+                    f"{name} is {widths}, expected widths of 1 to {WIDEST:,}, {DEEPEST} at most"
+                )
+
+    def _check_numbers(self) -> None:
+        for name in ("gamma", "lam"):
             if not 0 <= (value := getattr(self, name)) <= 1:
                 raise ValueError(f"{name} is {value}, expected 0 to 1")
+        if self.critic_lag is not None and not 0 < self.critic_lag <= 1:
+            raise ValueError(
+                f"critic_lag is {self.critic_lag}, expected more than 0, at most 1, or None"
+            )
         positive = (
             "actor_rate", "critic_rate", "actor_clip", "critic_clip", "first_temperature",
             "temperature_rate", "return_scale", "reward_scale", "decay_samples",
@@ -111,29 +152,52 @@ class FoGConfig:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} is {value}, expected more than 0")
+        for name in ("actor_betas", "critic_betas"):
+            betas = getattr(self, name)
+            if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+                raise ValueError(f"{name} is {betas}, expected two, each from 0 to below 1")
         if self.gamma == 1 and self.reward_scale is None:
             raise ValueError("gamma is 1, where returns have no order: give reward_scale")
-        if not 0 < abs(self.target_entropy) < math.inf:
-            raise ValueError(f"target_entropy is {self.target_entropy}, expected a number but 0")
-        if not self.log_std[0] < self.log_std[1]:
-            raise ValueError(f"log_std is {self.log_std}, expected (least, most)")
-        if not all(width >= 1 for width in (*self.actor_hidden, *self.critic_hidden)):
-            raise ValueError("a hidden layer has no width, expected at least 1")
+        for name in ("target_entropy", "last_target_entropy"):
+            if not -math.inf < (value := getattr(self, name)) < 0:
+                raise ValueError(f"{name} is {value}, expected less than 0")
+        if not 0 <= self.hold < 1:
+            raise ValueError(f"hold is {self.hold}, expected at least 0 and less than 1")
+        if len(self.log_std) != 2 or not -math.inf < self.log_std[0] < self.log_std[1] < math.inf:
+            raise ValueError(f"log_std is {self.log_std}, expected (least, most), both finite")
 
 
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+# The nearest public settings of DMO-SAPO's author (Meta-World, learned reward). What still differs:
+# * Rates fall only if `decay_samples` is given; his fall linearly.
+# * 2 refreshes a window; his local model learns 128 times for 2,048 steps, after 10,000 updates
+#   on 40,000 transitions that came first.
+# * His 32 minibatches are 8 × 4 of a window of 128 environments; ours are drawn with replacement,
+#   and how many environments there are is the caller's choice.
+# * Value and gradient of his reward come from one head; here they are the environment's.
+# * Ours, and not known of his: rewards scaled by the first window, critics that begin at its mean,
+#   normalised observations, the first temperature, rates that fall to a tenth.
 PURE = FoGConfig(
     actor_hidden=(400, 200, 100), critic_hidden=(400, 200), actor_rate=5e-4, critic_rate=5e-4,
     actor_betas=(0.7, 0.95), critic_betas=(0.7, 0.95), critics=10, critic_updates=32,
     critic_windows=1, critic_lag=None, critic_clip=1.0, look_aheads=0, target_entropy=-0.5,
+    last_target_entropy=-0.5, hold=0.0,
     log_std=(-5.0, 2.0),
 )  # fmt: skip
 
 PRESETS: dict[str, tuple[str, FoGConfig]] = {
     "default": ("Windows, replayed look-aheads, critics over recent windows.", FoGConfig()),
-    "pure": ("Pure windows with the settings of DMO-SAPO's author.", PURE),
+    "pure": (
+        "Pure windows as DMO-SAPO's author sets them, but with fewer refreshes, and rates that "
+        "fall only if decay_samples is given.",
+        PURE,
+    ),
     "shac": (
-        "Pure windows without entropy, two slow critics.",
-        replace(PURE, entropy=False, critics=2, critic_lag=0.1),
+        "The same without entropy, in windows of 32, with one critic and its slow copy.",
+        replace(PURE, entropy=False, window=32, critics=1, critic_lag=0.1),
     ),
     "tiny": (
         "A second; used by the tests.",
@@ -146,8 +210,7 @@ PRESETS: dict[str, tuple[str, FoGConfig]] = {
 
 
 def to_json(config: FoGConfig) -> dict[str, Any]:
-    names = config.__dataclass_fields__
-    return {name: getattr(config, name) for name in names}
+    return asdict(config)
 
 
 def from_json(values: dict[str, Any]) -> FoGConfig:

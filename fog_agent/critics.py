@@ -1,4 +1,4 @@
-"""What a state is worth: several networks, of whose disagreement each user takes what it needs."""
+"""Values of states: several networks, of whose disagreement each user takes what it needs."""
 
 import copy
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class Critics(nn.Module):
         return self._trusted(x).amin(dim=0)
 
     def least_of_two(self, x: Float[Tensor, "b x"], *, rng: torch.Generator) -> Float[Tensor, "b"]:
-        """For targets: the least of two random ones, against flattery."""
+        """For targets: the least of two random ones, against flattery; of one, that one."""
         two = torch.randperm(self.n, generator=rng)[:2].to(x.device)
         return self._trusted(x)[two].amin(dim=0)
 
@@ -61,3 +61,9 @@ class Critics(nn.Module):
             return
         for slow, fast in zip(self.slow.parameters(), self.network.parameters(), strict=True):
             slow.lerp_(fast, self.lag)
+
+    @torch.no_grad()
+    def catch_up(self) -> None:
+        """Slow copies are where the fast ones are."""
+        if self.slow is not None:
+            self.slow.load_state_dict(self.network.state_dict())

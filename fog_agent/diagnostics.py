@@ -20,13 +20,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fog_agent.actor import Acted
 from fog_agent.fog import FoG
+from fog_agent.policy_signal import NOWHERE, policy_signal
 from fog_agent.protocol import GradStep, LightModel
-from fog_agent.window import roll
-
-NOWHERE = 1e-12
-"""Gradients shorter than this have no direction."""
 
 Coordinate = tuple[int, int]
 """A step, and the number of its action that is perturbed."""
@@ -91,8 +87,8 @@ def diagnose(
         signal, halves = policy_signal(agent, noise)
         actions = _open_loop(agent, start, noise, margin=delta)
         env.set_state(start)  # type: ignore[attr-defined]
-        given, told = _given(agent, actions)
-        obs_error, reward_error = _model_errors(env, told)
+        given, travelled = _given(agent, actions)
+        obs_error, reward_error = _model_errors(env, travelled)
         found = _found(agent, start, actions, chosen, delta)
     return Diagnosis(
         agreement=tuple(
@@ -154,48 +150,6 @@ def choose(
     return tuple(sorted(chosen))
 
 
-# ------------------------------------------------------------------ the policy's gradient
-
-
-def policy_signal(agent: FoG, noise: Float[Tensor, "t b a"]) -> tuple[float, float]:
-    """`signal` and `halves` of a `Diagnosis`."""
-    n = noise.shape[1]
-    mean, lengths = [torch.zeros(()), torch.zeros(())], []
-    for i, gradient in enumerate(policy_gradients(agent, noise)):
-        mean[i % 2] = mean[i % 2] + gradient / n
-        lengths.append(float(gradient.norm()))
-    whole = float((mean[0] + mean[1]).norm())
-    return whole / max(sum(lengths) / n, NOWHERE), _cosine(mean[0], mean[1])
-
-
-def policy_gradients(agent: FoG, noise: Float[Tensor, "t b a"]) -> Iterator[Float[Tensor, "p"]]:
-    """Of what each environment's window promises, by the actor's parameters.
-
-    By the chain rule: first by all that the actor said, for all environments in one go, then of
-    that by the parameters, environment by environment.
-    """
-    learner, said = agent.learner, []
-    assert agent.env is not None
-
-    def act(obs: Float[Tensor, "b x"], noise: Float[Tensor, "b a"]) -> Acted:
-        acted = learner.act(obs, noise)
-        said.append((obs.detach(), acted))
-        return acted
-
-    window = roll(agent.env, act, noise)
-    learner.set_scales(window.reward, window.log_prob)
-    outputs = [part for _, acted in said for part in (acted.action, acted.log_prob)]
-    pull = torch.autograd.grad(learner.promised(window).sum(), outputs, materialize_grads=True)
-    obs = torch.stack([each for each, _ in said])
-    by_action, by_log_prob = torch.stack(pull[::2]), torch.stack(pull[1::2])
-    parameters = list(learner.actor.parameters())
-    for i in range(noise.shape[1]):
-        acted = learner.act(obs[:, i], noise[:, i])
-        total = (acted.action * by_action[:, i]).sum() + (acted.log_prob * by_log_prob[:, i]).sum()
-        gradients = torch.autograd.grad(total, parameters)
-        yield torch.cat([gradient.flatten() for gradient in gradients])
-
-
 # ------------------------------------------------------------------ gradients by actions
 
 
@@ -224,18 +178,18 @@ def _open_loop(
     return torch.stack(actions)
 
 
-Told = list[tuple[Tensor, Tensor, Tensor, Tensor]]
+Travelled = list[tuple[Tensor, Tensor, Tensor, Tensor]]
 """Observation, action of the box, reward, true successor; by step."""
 
 
-def _given(agent: FoG, actions: Float[Tensor, "t b a"]) -> tuple[list[Tensor], Told]:
-    """By horizon, the gradients (t b a) that the environment gives; and what it told on the way."""
+def _given(agent: FoG, actions: Float[Tensor, "t b a"]) -> tuple[list[Tensor], Travelled]:
+    """By horizon, the gradients (t b a) that the environment gives; and the way there."""
     assert agent.env is not None
     actor, leaves = agent.learner.actor, [each.clone().requires_grad_() for each in actions]
-    obs, told, rewards = agent.env.begin_window(), [], []
+    obs, travelled, rewards = agent.env.begin_window(), [], []
     for action, out in zip(leaves, _steps(agent, leaves), strict=True):
         acted = actor.centre + actor.reach * action.detach()
-        told.append((obs, acted, out.reward.detach(), out.final_obs.detach()))
+        travelled.append((obs, acted, out.reward.detach(), out.final_obs.detach()))
         rewards.append(out.reward)
         obs = out.obs.detach()
     given = []
@@ -245,7 +199,7 @@ def _given(agent: FoG, actions: Float[Tensor, "t b a"]) -> tuple[list[Tensor], T
             allow_unused=True,
         )  # fmt: skip
         given.append(torch.stack(by))
-    return given, told
+    return given, travelled
 
 
 @torch.no_grad()
@@ -299,20 +253,15 @@ def _agreement(
     )
 
 
-def _cosine(one: Tensor, other: Tensor) -> float:
-    norms = float(one.norm() * other.norm())
-    return float((one * other).sum()) / norms if norms > NOWHERE**2 else math.nan
-
-
 # ------------------------------------------------------------------ the local model
 
 
 @torch.no_grad()
-def _model_errors(env: Any, told: Told) -> tuple[float, float]:
+def _model_errors(env: Any, travelled: Travelled) -> tuple[float, float]:
     model = getattr(env, "surrogate", None)
     if not isinstance(model, LightModel):
         return math.nan, math.nan
-    obs, action, reward, next_obs = (torch.cat(each) for each in zip(*told, strict=True))
+    obs, action, reward, next_obs = (torch.cat(each) for each in zip(*travelled, strict=True))
     missed = model.predict(obs, action) - next_obs
     off = model.reward_of(next_obs, action) - reward
     moved, deviation = (next_obs - obs).norm(), reward.std(correction=0)

@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,37 +13,13 @@ from torch import Tensor
 from fog_agent import saving
 from fog_agent.config import FoGConfig
 from fog_agent.experience import FIELDS, Experience
+from fog_agent.guard import Guard, finite_mean
 from fog_agent.learner import Learner
-from fog_agent.learning import Callbacks, Logger
+from fog_agent.learning import Callbacks, Logger, Update
 from fog_agent.protocol import DifferentiableEnv, LightModel
 from fog_agent.spaces import Spaces, as_batch
-from fog_agent.value_audit import ValueAudit
+from fog_agent.value_audit import ValueAudit, audit_window
 from fog_agent.window import Window, roll
-
-PATIENCE = 20
-"""Updates in a row without a finite gradient, after which there is no hope."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Update:
-    """One window, and what was learned from it."""
-
-    samples: int
-    """Transitions of the environment so far."""
-
-    local_samples: int
-    """Transitions of the local model alone so far."""
-
-    gradient_steps: int
-    seconds: float
-    """Of work so far, without what a caller does between updates."""
-
-    reward: float
-    """A step's, of this window."""
-
-    diagnostics: dict[str, float]
-    pull: tuple[float, ...]
-    """How strongly the window's objective pulls at each of its observations, from the second."""
 
 
 class FoG:
@@ -68,12 +43,13 @@ class FoG:
         self.spaces, self.config = spaces, config
         self.env: DifferentiableEnv | None = None
         self.learner = Learner(config, spaces)
-        self.num_timesteps = self.local_samples = self.gradient_steps = 0
+        self.num_timesteps = self.local_samples = self.gradient_steps = self.windows = 0
         self.seconds = 0.0
         self.experience: Experience | None = None
         self.audit: ValueAudit | None = None
         self.recent: list[tuple[Tensor, Tensor]] = []
-        self._skipped = 0
+        self.guard = Guard()
+        self._surrogate: Any = None  # a saved local model, until there is an environment to take it
         self._value_bias = math.nan
         self._exploring = torch.Generator().manual_seed(config.seed)
         self.logger = Logger(None)
@@ -93,15 +69,25 @@ class FoG:
         """What callbacks of Stable-Baselines3 ask for: the agent normalises by itself."""
 
     def set_env(self, env: DifferentiableEnv) -> None:
-        """Another one of the same spaces; its first episodes begin as learning goes on."""
+        """Another one of the same spaces; its first episodes begin as learning goes on.
+
+        A local model that this agent was saved with, and that no environment has yet, goes to it.
+        """
+        self.check_env(env)
+        if self._surrogate is not None:
+            saving.lend(self._surrogate, env)
+            self._surrogate = None
+        self.env = env
+        self.audit = None
+
+    def check_env(self, env: DifferentiableEnv) -> None:
+        """ValueError or TypeError where it is none to learn in."""
         self.spaces.check(env, look_ahead=self.config.look_aheads > 0)
         if self.config.experience < env.num_envs:
             raise ValueError(
                 f"experience is {self.config.experience}, expected at least one transition for "
                 f"each of {env.num_envs} environments"
             )
-        self.env = env
-        self.audit = None
 
     # -------------------------------------------------------------------------------- learning
 
@@ -116,8 +102,11 @@ class FoG:
         """`total_timesteps` more samples; called again, it goes on.
 
         `callback`: functions of an `Update`, of which one that returns False ends it; or callbacks
-        of Stable-Baselines3.
+        of Stable-Baselines3, whose `on_step` is asked once a window, so that frequencies of theirs
+        count windows. TensorBoard is told of every `log_interval`-th.
         """
+        if log_interval < 1:
+            raise ValueError(f"log_interval is {log_interval}, expected at least 1")
         callbacks = Callbacks(callback, self, total_timesteps, bar=progress_bar)
         with callbacks:
             for number, update in enumerate(self.updates(total_timesteps)):
@@ -141,7 +130,6 @@ class FoG:
                 samples=self.num_timesteps, local_samples=self.local_samples,
                 gradient_steps=self.gradient_steps, seconds=self.seconds,
                 reward=float(window.reward.mean()), diagnostics=diagnostics,
-                pull=tuple(window.pull[1:]),
             )  # fmt: skip
 
     def _ready(self) -> DifferentiableEnv:
@@ -171,38 +159,44 @@ class FoG:
     def _update(self, env: DifferentiableEnv) -> tuple[Window, dict[str, float]]:
         c, learner = self.config, self.learner
         assert self.experience is not None
+        acting = self.windows >= c.head_start
         learner.set_rates(self.num_timesteps)
         learner.normaliser.take()
-        noise = learner.noise(c.window, env.num_envs)
-        grown = roll(env, learner.act, noise)
-        _check_finite(grown)
+        grown = roll(env, learner.act, learner.noise(c.window, env.num_envs))
+        self.num_timesteps += grown.reward.numel()
+        grown.check_finite()
         learner.set_scales(grown.reward, grown.log_prob)
-        norm, objective = learner.climb_window(grown)
+        norms: dict[str, list[float]] = {}
+        said = self._climb(grown, norms) if acting else {}
         window = grown.detached()
         del grown
-        learner.steer_temperature(window.log_prob)
-        told = {
-            "actor_norm": norm, "objective": float(objective.mean()),
+        if acting:
+            learner.steer_temperature(window.log_prob)
+        said |= {
             "temperature": float(learner.temperature), "entropy": -float(window.log_prob.mean()),
-            "saturated": learner.actor.saturated(window.action),
+            "saturated": learner.actor.saturated(window.action), "value_bias": self._audit(window),
         }  # fmt: skip
-        self._audit(window, told)
         target = learner.targets(window)
         self.recent = [
             *self.recent, (window.obs.flatten(0, 1), target.flatten())
         ][-c.critic_windows :]  # fmt: skip
         obs, regressed = (torch.cat(each) for each in zip(*self.recent, strict=True))
-        told["critic_error"], told["critic_norm"] = learner.regress(obs, regressed)
+        said["critic_error"], norms["critics"] = learner.regress(obs, regressed)
+        said["critic_norm"] = finite_mean(norms["critics"])
         self._remember(window)
-        self._refresh(env, told)
-        if c.look_aheads:
+        norms["local model"] = self._refresh(env, said)
+        if c.look_aheads and acting:
             model: LightModel = env.surrogate  # type: ignore[attr-defined]
-            told["look_ahead_norm"] = learner.look_ahead(model, self.experience)
-        learner.critics.follow()
-        self._count(window)
-        self._guard(norm, told["critic_norm"], told.get("look_ahead_norm", 0.0))
-        told["skipped"] = float(self._skipped)
-        return window, told
+            norms["look-aheads"] = learner.look_ahead(model, self.experience)
+            said["look_ahead_norm"] = finite_mean(norms["look-aheads"])
+        self._close(acting)
+        said["skipped"] = float(self.guard.count(norms))
+        return window, said
+
+    def _climb(self, grown: Window, norms: dict[str, list[float]]) -> dict[str, float]:
+        norm, promised = self.learner.climb_window(grown)
+        norms["actor"] = [norm]
+        return {"actor_norm": norm, "objective": float(promised.mean())}
 
     def _remember(self, window: Window) -> None:
         assert self.experience is not None
@@ -210,53 +204,50 @@ class FoG:
         self.experience.add(
             {name: rows[-self.experience.capacity :] for name, rows in flat.items()}
         )
-        self.learner.normaliser.see(flat["obs"])
+        if self.windows >= self.config.head_start:
+            self.learner.normaliser.see(flat["obs"])  # till then the policy is what it was
 
-    def _refresh(self, env: DifferentiableEnv, told: dict[str, float]) -> None:
-        """The local model learns from what the policy did of late in the global model."""
+    def _refresh(self, env: DifferentiableEnv, said: dict[str, float]) -> list[float]:
+        """The local model learns from what the policy did of late in the global model.
+
+        NaN for each time that it refused to, as gradients were not finite.
+        """
         assert self.experience is not None
+        taken = []
         for _ in range(self.config.refreshes):
             batch = self.experience.draw(
                 self.config.refresh_batch, last=self.config.refresh_recent, rng=self.learner.rng
             )
-            said = env.refresh(batch)
-            told.update({f"refresh/{name}": float(value) for name, value in said.items()})
+            try:
+                found = env.refresh(batch)
+            except ValueError as error:
+                if "finite" not in str(error):
+                    raise
+                taken.append(math.nan)
+                continue
+            taken.append(0.0)
+            said.update({f"refresh/{name}": float(value) for name, value in found.items()})
+        return taken
 
-    @torch.no_grad()
-    def _audit(self, window: Window, told: dict[str, float]) -> None:
+    def _audit(self, window: Window) -> float:
+        """Mean bias of the episodes that ended; the last that is known, where none did."""
         assert self.audit is not None
-        learner = self.learner
-        value = [
-            learner.critics.mean(learner.normaliser(obs)) for obs in (*window.obs[1:], window.after)
-        ]
-        final = [learner.critics.mean(learner.normaliser(obs)) for obs in window.next_obs]
-        worth = learner.worth(window.reward, window.log_prob)
-        ended = [
-            self.audit.step(
-                worth[t], final[t], value[t], window.terminated[t], window.truncated[t],
-                gamma=self.config.gamma,
-            )
-            for t in range(len(worth))
-        ]  # fmt: skip
-        bias = torch.cat(ended)
+        bias = audit_window(self.audit, self.learner, window)
         if len(bias):
             self._value_bias = float(bias.mean())
-        told["value_bias"] = self._value_bias
+        return self._value_bias
 
-    def _count(self, window: Window) -> None:
+    def _close(self, acting: bool) -> None:
+        """Slow critics follow; what was done is counted."""
         c = self.config
-        self.num_timesteps += window.reward.numel()
-        self.local_samples += c.look_aheads * c.look_ahead_steps * c.look_ahead_batch
-        self.gradient_steps += 1 + int(c.entropy) + c.critic_updates + c.refreshes + c.look_aheads
-
-    def _guard(self, *norms: float) -> None:
-        """Updates by gradients that are not finite were left out; too many of them are an error."""
-        self._skipped = self._skipped + 1 if any(map(math.isnan, norms)) else 0
-        if self._skipped >= PATIENCE:
-            raise FloatingPointError(
-                f"no finite gradient in the last {PATIENCE} windows (their norms now: {norms}); "
-                "look at the environment's rewards and gradients, and at the learning rates"
-            )
+        self.windows += 1
+        self.learner.critics.follow()
+        if self.windows == c.head_start:
+            self.learner.critics.catch_up()
+        self.gradient_steps += c.critic_updates + c.refreshes
+        if acting:
+            self.local_samples += c.look_aheads * c.look_ahead_steps * c.look_ahead_batch
+            self.gradient_steps += 1 + int(c.entropy) + c.look_aheads
 
     # -------------------------------------------------------------------------------- acting
 
@@ -288,7 +279,8 @@ class FoG:
     def save(self, path: str | Path, *, policy_only: bool = False) -> Path:
         """One file, written whole or not at all; by it learning goes on exactly where it was.
 
-        `policy_only` leaves out what only learning needs.
+        `policy_only` leaves out experience, optimisers, the local model and the environment: it
+        acts, and learning goes on from its policy and critics as in a new environment.
         """
         return saving.save(self, Path(path), policy_only=policy_only)
 
@@ -304,11 +296,3 @@ class FoG:
         agent = saving.load(cls, path, env)
         agent.logger = Logger(tensorboard_log)
         return agent
-
-
-def _check_finite(window: Window) -> None:
-    for name in ("next_obs", "reward"):
-        if not torch.isfinite(getattr(window, name)).all():
-            raise FloatingPointError(
-                f"the environment returned a {name} that is not finite; nothing was learned from it"
-            )

@@ -26,9 +26,8 @@ from fog_agent.window import Window
 LAST_RATE = 0.1
 """What learning rates have fallen to in the end, as a share."""
 
-
 ALIKE = 1e-6
-"""Rewards that deviate by less are all the same: there is nothing to scale them by."""
+"""Rewards that deviate by less of their size are all alike: there is nothing to scale them by."""
 
 
 class Learner(nn.Module):
@@ -49,6 +48,9 @@ class Learner(nn.Module):
         self.critics = Critics(
             config.critics, obs_size, config.critic_hidden, lag=config.critic_lag, rng=self.rng
         )
+        self.fallen = 0.0
+        """How far rates and target entropy are on their way down, as a share."""
+
         self.log_temperature = nn.Parameter(torch.tensor(math.log(config.first_temperature)))
         self.register_buffer("reward_scale", torch.tensor(math.nan))
         self.register_buffer("bonus_scale", torch.tensor(math.nan))
@@ -67,7 +69,8 @@ class Learner(nn.Module):
     @property
     def target_entropy(self) -> float:
         """H̄."""
-        return self.config.target_entropy * self.action_size
+        first, last = self.config.target_entropy, self.config.last_target_entropy
+        return (first + self.fallen * (last - first)) * self.action_size
 
     @property
     def temperature(self) -> Tensor:
@@ -93,13 +96,17 @@ class Learner(nn.Module):
 
     def set_scales(self, reward: Float[Tensor, "t b"], log_prob: Float[Tensor, "t b"]) -> None:
         """By the first window: rewards count, and the temperature does, in their deviations, and
-        critics begin at what it is worth to go on like that for ever."""
+        critics begin at the return of going on like that for ever."""
         if not self.reward_scale.isnan():
             return
         c, deviation = self.config, 1.0
         if c.reward_scale is None:
-            found = float(reward.detach().std(correction=0))
-            deviation = found if found > ALIKE else 1.0
+            deviation = float(reward.detach().std(correction=0))
+            if deviation <= ALIKE * float(reward.detach().abs().max()):
+                raise ValueError(
+                    f"rewards of the first window are all alike ({float(reward[0, 0])}), expected "
+                    "some that differ, to scale them by: give FoGConfig(reward_scale=...)"
+                )
         scale = c.return_scale * (1 - c.gamma) / deviation
         self.reward_scale.fill_(scale if c.reward_scale is None else c.reward_scale)
         self.bonus_scale.copy_(self.reward_scale * deviation)
@@ -111,15 +118,17 @@ class Learner(nn.Module):
     def set_rates(self, samples: int) -> None:
         if self.config.decay_samples is None:
             return
-        done = min(samples / self.config.decay_samples, 1.0)
-        share = 1 - (1 - LAST_RATE) * done
+        hold = self.config.hold
+        done = samples / self.config.decay_samples
+        self.fallen = min(max((done - hold) / (1 - hold), 0.0), 1.0)
+        share = 1 - (1 - LAST_RATE) * self.fallen
         first = {"actor": self.config.actor_rate, "critics": self.config.critic_rate}
         for name, rate in first.items():
             for group in self.optimisers[name].param_groups:
                 group["lr"] = share * rate
 
     def climb_window(self, window: Window) -> tuple[float, Float[Tensor, "b"]]:
-        """The actor's step through the window, and the objective it climbed."""
+        """The actor's step: its gradient's norm, and what each environment promised before it."""
         total = self.promised(window)
         objective = total.mean() / len(window.reward)
         return self._climb("actor", objective, self.config.actor_clip), total.detach()
@@ -152,8 +161,10 @@ class Learner(nn.Module):
             window.truncated, gamma=self.config.gamma, lam=self.config.lam,
         )  # fmt: skip
 
-    def regress(self, obs: Float[Tensor, "n x"], target: Float[Tensor, "n"]) -> tuple[float, float]:
-        """Critics' mean error over their updates, and their mean gradient norm."""
+    def regress(
+        self, obs: Float[Tensor, "n x"], target: Float[Tensor, "n"]
+    ) -> tuple[float, list[float]]:
+        """Critics' mean error over their updates, and each one's gradient norm."""
         c, x = self.config, self.normaliser(obs)
         errors, norms = [], []
         for _ in range(c.critic_updates):
@@ -161,10 +172,10 @@ class Learner(nn.Module):
             error = (self.critics(x[at]) - target[at]).square().mean(dim=1).sum()
             norms.append(self._climb("critics", -error, c.critic_clip))
             errors.append(float(error.detach()) / self.critics.n)
-        return sum(errors) / len(errors), sum(norms) / len(norms)
+        return sum(errors) / len(errors), norms
 
-    def look_ahead(self, model: LightModel, experience: Experience) -> float:
-        """The actor's steps from replayed states; their mean gradient norm."""
+    def look_ahead(self, model: LightModel, experience: Experience) -> list[float]:
+        """The actor's steps from replayed states; their gradients' norms."""
         c, norms = self.config, []
         discount = c.gamma**c.look_ahead_steps
         chosen = c.look_ahead_bfloat16
@@ -179,4 +190,4 @@ class Learner(nn.Module):
             x = self.normaliser(end)
             objective = (total + discount * self.critics.least(x)).mean()
             norms.append(self._climb("actor", objective, c.actor_clip))
-        return sum(norms) / max(len(norms), 1)
+        return norms

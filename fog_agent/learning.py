@@ -1,37 +1,37 @@
-"""What stands around an agent that learns: callbacks, a progress bar, TensorBoard."""
+"""What an agent that learns tells, and whom: callbacks, a progress bar, TensorBoard."""
 
 import importlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 
-@runtime_checkable
-class Told(Protocol):
-    """What is logged of an update."""
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """One window, and what was learned from it."""
 
-    @property
-    def samples(self) -> int: ...
+    samples: int
+    """Transitions of the environment so far."""
 
-    @property
-    def local_samples(self) -> int: ...
+    local_samples: int
+    """Transitions of the local model alone so far."""
 
-    @property
-    def gradient_steps(self) -> int: ...
+    gradient_steps: int
+    seconds: float
+    """Of work so far, without what a caller does between updates."""
 
-    @property
-    def seconds(self) -> float: ...
+    reward: float
+    """A step's, of this window."""
 
-    @property
-    def reward(self) -> float: ...
-
-    @property
-    def diagnostics(self) -> dict[str, float]: ...
+    diagnostics: dict[str, float]
+    """Norms are means over steps that were taken; `skipped` counts those that were not."""
 
 
 class Callbacks:
-    """Functions of an update, and callbacks of Stable-Baselines3, which are asked `on_step`."""
+    """Functions of an update, and callbacks of Stable-Baselines3, asked `on_step` once a window."""
 
     def __init__(self, given: Any, agent: Any, total: int, *, bar: bool) -> None:
         each = list(given) if isinstance(given, Sequence) else [given] if given else []
@@ -61,7 +61,7 @@ class Callbacks:
             raise
         return self
 
-    def go_on(self, update: Told) -> bool:
+    def go_on(self, update: Update) -> bool:
         """False as soon as one says so; every one is asked."""
         if self._bar is not None:
             self._bar.update(update.samples - self._begun_at - self._bar.n)
@@ -102,7 +102,7 @@ class Logger:
 
     def __init__(self, folder: str | Path | None) -> None:
         self._writer: Any = None
-        self._recorded: dict[str, float] = {}
+        self._recorded: dict[str, Any] = {}
         if folder is None:
             return
         try:
@@ -114,24 +114,26 @@ class Logger:
         self._writer = tensorboard.SummaryWriter(str(folder))
 
     def record(self, key: str, value: Any, exclude: Any = None) -> None:
-        """Written with the next update; `exclude` is there for callbacks that give it."""
+        """Written with the next update, if it is a number; `exclude` is there for callbacks."""
         self._recorded[key] = value
 
     def dump(self, step: int = 0) -> None:
         if self._writer is None:
             return
         for name, value in self._recorded.items():
-            if isinstance(value, (int, float)):
-                self._writer.add_scalar(name, value, step)
+            number = value.item() if getattr(value, "ndim", None) == 0 else value
+            if isinstance(number, Real):
+                self._writer.add_scalar(name, number, step)
         self._writer.flush()
         self._recorded.clear()
 
-    def write(self, update: Told) -> None:
+    def write(self, update: Update) -> None:
         if self._writer is None:
             return
-        for name in ("local_samples", "gradient_steps", "seconds", "reward"):
-            self.record(f"time/{name}" if name != "reward" else "rollout/reward",
-                        getattr(update, name))  # fmt: skip
+        self.record("rollout/reward", update.reward)
+        self.record("time/local_samples", update.local_samples)
+        self.record("time/gradient_steps", update.gradient_steps)
+        self.record("time/seconds", update.seconds)
         for name, value in update.diagnostics.items():
             self.record(f"train/{name}", value)
         self.dump(update.samples)

@@ -1,7 +1,8 @@
 """Short look-aheads: from replayed states a few steps through the local model alone, on.
 
 They use each of the global model's transitions many times over. Errors of the local model add up
-only over these few steps, from states where the global model has been.
+only over these few steps, from states where the global model has been. They never terminate, for
+local models know no ends: see `LightModel`.
 """
 
 from collections.abc import Callable
@@ -55,5 +56,5 @@ class Bfloat16:
 def fast_bfloat16(device: torch.device) -> bool:
     """Whether this machine multiplies it fast there."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()

@@ -3,6 +3,7 @@
 from typing import Any, Protocol, runtime_checkable
 
 from gymnasium.spaces import Box
+from gymnasium.vector import AutoresetMode
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -57,12 +58,19 @@ class DifferentiableEnv(Protocol):
         """The same step as `step`, differentiable in the action and in all since `begin_window`."""
 
     def refresh(self, batch: Any) -> dict[str, float]:
-        """Train what gives the gradients on new experience; no value of `step` changes by it."""
+        """Train what gives the gradients on new experience; no value of `step` changes by it.
+
+        A ValueError that says "finite" where its own gradients are not; nothing has changed then.
+        """
 
 
 @runtime_checkable
 class LightModel(Protocol):
-    """Where an environment lends out what its gradients come from: to look ahead with."""
+    """Where an environment lends out what its gradients come from: to look ahead with.
+
+    It knows no ends of episodes. Where one could terminate within a look-ahead's few steps, what is
+    looked at there is a world that goes on.
+    """
 
     def predict(
         self, obs: Float[Tensor, "b x"], action: Float[Tensor, "b a"], /
@@ -72,3 +80,17 @@ class LightModel(Protocol):
     def reward_of(
         self, next_obs: Float[Tensor, "b x"], action: Float[Tensor, "b a"], /
     ) -> Float[Tensor, "b"]: ...
+
+
+def check_env(env: Any) -> None:
+    if not isinstance(env, DifferentiableEnv):
+        raise TypeError(
+            f"env is a {type(env).__name__}, expected a DifferentiableEnv, that is a vector "
+            "environment with begin_window and step_with_grad: give env.unwrapped"
+        )
+    mode = getattr(env, "metadata", {}).get("autoreset_mode")
+    if mode != AutoresetMode.SAME_STEP:
+        raise ValueError(
+            f"the environment's autoreset_mode is {mode}, expected {AutoresetMode.SAME_STEP}: "
+            "make it with autoreset_mode='SameStep'"
+        )

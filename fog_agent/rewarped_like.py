@@ -16,11 +16,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from gymnasium.spaces import Box
-from gymnasium.vector import AutoresetMode
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from fog_agent.protocol import DifferentiableEnv
+from fog_agent.protocol import DifferentiableEnv, check_env
 
 Step: TypeAlias = tuple[
     Float[Tensor, "b *obs"], Float[Tensor, "b"], Bool[Tensor, "b"], dict[str, Tensor | None]
@@ -128,20 +127,6 @@ class RewarpedLike:
                 "cannot be taken back to a checkpoint"
             )
         return self.env
-
-
-def check_env(env: Any) -> None:
-    if not isinstance(env, DifferentiableEnv):
-        raise TypeError(
-            f"env is a {type(env).__name__}, expected a DifferentiableEnv, that is a vector "
-            "environment with begin_window and step_with_grad: give env.unwrapped"
-        )
-    mode = getattr(env, "metadata", {}).get("autoreset_mode")
-    if mode != AutoresetMode.SAME_STEP:
-        raise ValueError(
-            f"the environment's autoreset_mode is {mode}, expected {AutoresetMode.SAME_STEP}: "
-            "make it with autoreset_mode='SameStep'"
-        )
 
 
 def _length(env: Any, asked: int | None) -> int:

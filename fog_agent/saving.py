@@ -1,9 +1,12 @@
 """An agent as one zip file of JSON and safetensors: no pickle, nothing in it is ever run.
 
 agent.json            settings, spaces, counters
-policy.safetensors    what acting needs
+policy.safetensors    what acting needs; where there is nothing else, critics and scales as well
 training.json         what only learning needs, as a tree
 training.safetensors  … and its tensors: optimisers, experience, the environment's own state
+
+Nothing is compressed, so that no file takes more memory than it is long, but for the experience,
+which settings bound. Networks are built once their tensors are known to fit.
 """
 
 import json
@@ -22,18 +25,23 @@ from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
 
 from fog_agent import trees
-from fog_agent.config import from_json, to_json
-from fog_agent.experience import Experience
+from fog_agent.config import FoGConfig, from_json, to_json
+from fog_agent.learner import Learner
+from fog_agent.restoring import check_weights, count, restore_env, restore_training
 from fog_agent.spaces import Spaces
-from fog_agent.value_audit import ValueAudit
 
 if TYPE_CHECKING:
     from fog_agent.fog import FoG
 
 FORMAT = 1
 PACKAGED = Path(__file__).parent / "packaged"
-COUNTERS = ("num_timesteps", "local_samples", "gradient_steps", "seconds")
+COUNTERS = ("num_timesteps", "local_samples", "gradient_steps", "windows", "seconds")
 _ACTING = ("actor.", "normaliser.")
+_MEMBERS = {
+    "agent.json": 1 << 24, "policy.safetensors": 1 << 34, "training.json": 1 << 28,
+    "training.safetensors": 1 << 36,
+}  # fmt: skip
+"""Most bytes of each part."""
 
 
 def save(agent: "FoG", path: Path, *, policy_only: bool) -> Path:
@@ -64,7 +72,7 @@ def _parts(agent: "FoG", *, policy_only: bool) -> dict[str, bytes]:
     acting = {name: tensor for name, tensor in weights.items() if name.startswith(_ACTING)}
     parts = {
         "agent.json": json.dumps(about, indent=1).encode(),
-        "policy.safetensors": bytes_of(acting),
+        "policy.safetensors": bytes_of(weights if policy_only else acting),
     }
     if not policy_only:
         tensors: dict[str, torch.Tensor] = {}
@@ -80,6 +88,7 @@ def _box(space: Box) -> dict[str, Any]:
 
 def _training(agent: "FoG") -> dict[str, Any]:
     learner, experience, audit = agent.learner, agent.experience, agent.audit
+    kept_back = agent._surrogate
     kept = None
     if experience is not None:
         rows = {name: rows[: len(experience)] for name, rows in experience.rows.items()}
@@ -92,9 +101,9 @@ def _training(agent: "FoG") -> dict[str, Any]:
         "recent": agent.recent,
         "audit": None if audit is None else [audit.promised, audit.earned, audit.discount],
         "value_bias": agent._value_bias,
-        "skipped": agent._skipped,
+        "skipped": agent.guard.barren,
         "env": None if audit is None else _env_state(agent.env),
-        "surrogate": _surrogate_state(agent.env),
+        "surrogate": surrogate_state(agent.env) if kept_back is None else kept_back,
     }
 
 
@@ -103,27 +112,61 @@ def _env_state(env: Any) -> Any:
     return env.get_state() if hasattr(env, "get_state") and hasattr(env, "set_state") else None
 
 
-def _surrogate_state(env: Any) -> Any:
+def surrogate_state(env: Any) -> Any:
     surrogate: Any = getattr(env, "surrogate", None)
     return surrogate.state_dict() if hasattr(surrogate, "load_state_dict") else None
+
+
+def lend(surrogate: Any, env: Any) -> None:
+    """The local model that an agent was saved with, to the environment that it is to learn in."""
+    if not hasattr(getattr(env, "surrogate", None), "load_state_dict"):
+        raise ValueError(
+            "the agent was saved with the local model that it refreshed, expected an environment "
+            f"whose surrogate takes it, {type(env).__name__} has none with load_state_dict; save "
+            "with policy_only=True to go on elsewhere"
+        )
+    env.surrogate.load_state_dict(surrogate)
 
 
 def load(kind: type["FoG"], path: str | Path, env: Any) -> "FoG":
     file = _found(path)
     with _explained(f"{file} is not an agent's file, or damaged"):
-        with zipfile.ZipFile(file) as parts:
-            content = {name: parts.read(name) for name in parts.namelist()}
+        content = _content(file)
         agent = _acting(kind, content)
-        training = None
+        tree, tensors = None, {}
         if "training.json" in content:
+            tree = json.loads(content["training.json"])
             tensors = tensors_of(content["training.safetensors"])
-            training = json.loads(content["training.json"]), tensors
     if env is not None:
-        agent.set_env(env)
-    if training is not None:
-        with _explained(f"{file} cannot be learned on from"):
-            _restore_training(agent, *training)
+        agent.check_env(env)
+    state, audit = None, None
+    with _explained(f"{file} cannot be learned on from"):
+        if tree is not None:
+            state, audit = restore_training(agent, tree, tensors)
+        if env is not None:
+            _enter(agent, env, state, audit, tensors)
     return agent
+
+
+def _enter(
+    agent: "FoG", env: Any, state: Any, audit: Any, tensors: dict[str, torch.Tensor]
+) -> None:
+    """Where it is refused, the environment's local model is as it was."""
+    goes_on = state is not None and audit is not None and hasattr(env, "set_state")
+    if goes_on and len(audit[0]) != env.num_envs:
+        raise ValueError(
+            f"it was saved with {len(audit[0])} environments, got {env.num_envs}: to go on in new "
+            "episodes of these, load it without an environment, then set_env(env)"
+        )
+    before = surrogate_state(env)
+    try:
+        agent.set_env(env)
+        if goes_on:
+            restore_env(agent, env, state, tensors, audit)
+    except Exception:
+        if before is not None:
+            env.surrogate.load_state_dict(before)
+        raise
 
 
 @contextmanager
@@ -135,21 +178,53 @@ def _explained(what: str) -> Iterator[None]:
         raise ValueError(f"{what}: {type(error).__name__}: {error}") from error
 
 
+def _content(file: Path) -> dict[str, bytes]:
+    """Parts by name, of which none is larger than the file tells."""
+    with zipfile.ZipFile(file) as parts:
+        listed = parts.infolist()
+        names = [each.filename for each in listed]
+        if len(set(names)) < len(names) or not set(names) <= set(_MEMBERS):
+            raise ValueError(f"it has {names}, expected each at most once of {list(_MEMBERS)}")
+        for each in listed:
+            if each.compress_type != zipfile.ZIP_STORED or each.file_size > each.compress_size:
+                raise ValueError(f"{each.filename} is compressed, expected it to be stored")
+            if each.file_size > _MEMBERS[each.filename]:
+                raise ValueError(
+                    f"{each.filename} has {each.file_size:,} bytes, expected at most "
+                    f"{_MEMBERS[each.filename]:,}"
+                )
+        return {name: parts.read(name) for name in names}
+
+
 def _acting(kind: type["FoG"], content: dict[str, bytes]) -> "FoG":
     about = json.loads(content["agent.json"])
     if about["format"] != FORMAT:
         raise ValueError(f"it has format {about['format']}, expected {FORMAT}")
-    agent = kind.__new__(kind)
     spaces = Spaces(**{name: _space(values) for name, values in about["spaces"].items()})
-    agent._begin(spaces, from_json(about["config"]))
-    for name in COUNTERS:
-        setattr(agent, name, about["counters"][name])
+    config = from_json(about["config"])
     tensors = tensors_of(content["policy.safetensors"])
-    expected = {name for name in agent.learner.state_dict() if name.startswith(_ACTING)}
-    if set(tensors) != expected:
-        raise ValueError(f"its policy has {sorted(tensors)}, expected {sorted(expected)}")
+    _check_fit(tensors, config, spaces)
+    agent = kind.__new__(kind)
+    agent._begin(spaces, config)
+    for name in COUNTERS:
+        setattr(agent, name, count(name, about["counters"].get(name, 0)))
+    agent.learner.set_rates(agent.num_timesteps)
+    check_weights(tensors, agent.learner)
     agent.learner.load_state_dict(tensors, strict=False)
     return agent
+
+
+def _check_fit(tensors: dict[str, torch.Tensor], config: FoGConfig, spaces: Spaces) -> None:
+    """Against networks of these settings, which take no memory here."""
+    with torch.device("meta"):
+        weights = Learner(config, spaces).state_dict()
+    acting = {name for name in weights if name.startswith(_ACTING)}
+    if set(tensors) not in (acting, set(weights)):
+        raise ValueError(f"its policy has {sorted(tensors)}, expected {sorted(acting)}")
+    for name, tensor in tensors.items():
+        found, expected = ((each.dtype, tuple(each.shape)) for each in (tensor, weights[name]))
+        if found != expected:
+            raise ValueError(f"{name} is {found}, expected {expected}")
 
 
 def _found(path: str | Path) -> Path:
@@ -168,63 +243,3 @@ def _space(values: dict[str, Any]) -> Box:
         raise ValueError(f"a space of {dtype}, expected floating point numbers")
     low, high = (np.array(values[name], dtype) for name in ("low", "high"))
     return Box(low, high, dtype=dtype.type)
-
-
-def _restore_training(agent: "FoG", tree: Any, tensors: dict[str, torch.Tensor]) -> None:
-    """All of it; the environment's part only where there is one to take it."""
-    packed = {name: value for name, value in tree["dict"]}
-    packed_env = packed.pop("env")
-    saved = trees.unpack({"dict": list(packed.items())}, tensors)
-    learner = agent.learner
-    learner.load_state_dict(saved["weights"])
-    for name, each in learner.optimisers.items():
-        each.load_state_dict(saved["optimisers"][name])
-        _check_moments(each)
-    learner.rng.set_state(saved["rng"][0])
-    agent._exploring.set_state(saved["rng"][1])
-    agent.recent, agent._value_bias = saved["recent"], saved["value_bias"]
-    agent._skipped = saved["skipped"]
-    if saved["experience"] is not None:
-        agent.experience = _experience(agent, *saved["experience"])
-    if agent.env is None:
-        return
-    if saved["surrogate"] is not None:
-        agent.env.surrogate.load_state_dict(saved["surrogate"])  # type: ignore[attr-defined]
-    if packed_env is not None and hasattr(agent.env, "set_state"):
-        _restore_env(agent, agent.env, packed_env, tensors, saved["audit"])
-
-
-def _restore_env(
-    agent: "FoG", env: Any, packed: Any, tensors: dict[str, torch.Tensor], audit: Any
-) -> None:
-    if len(audit[0]) != env.num_envs:
-        raise ValueError(
-            f"it was saved with {len(audit[0])} environments, got {env.num_envs}: to go on in new "
-            "episodes of these, load it without an environment, then set_env(env)"
-        )
-    env.reset(seed=agent.config.seed)
-    env.set_state(trees.unpack(packed, tensors, env.get_state()))
-    like = env.begin_window()
-    agent._move(like.device)
-    agent.audit = ValueAudit(env.num_envs, like)
-    each = (values.to(like.device) for values in audit)
-    agent.audit.promised, agent.audit.earned, agent.audit.discount = each
-
-
-def _check_moments(optimiser: torch.optim.Optimizer) -> None:
-    """Torch takes any."""
-    for parameter, moments in optimiser.state.items():
-        for name, value in moments.items():
-            if name != "step" and value.shape != parameter.shape:
-                raise ValueError(
-                    f"{name} has shape {tuple(value.shape)}, expected {tuple(parameter.shape)}"
-                )
-
-
-def _experience(agent: "FoG", seen: int, rows: dict[str, torch.Tensor]) -> Experience:
-    sizes = agent.spaces.obs_size, agent.spaces.action_size
-    experience = Experience(agent.config.experience, *sizes, rows["reward"])
-    for name, values in rows.items():
-        experience.rows[name][: len(values)] = values
-    experience.seen = seen
-    return experience

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from gymnasium.spaces import Box
 from jaxtyping import Float32
+from torch import Tensor
 
-from fog_agent.protocol import LightModel
-from fog_agent.rewarped_like import check_env
+from fog_agent.protocol import LightModel, check_env
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ class Spaces:
 
 def as_batch(observation: Any, spaces: Spaces) -> tuple[Float32[np.ndarray, "b x"], bool]:
     """With a leading axis, and whether there was none."""
+    if isinstance(observation, Tensor):
+        observation = observation.detach().cpu()
     array = np.asarray(observation, np.float32)
     if array.shape[-1:] != (spaces.obs_size,) or array.ndim not in (1, 2):
         raise ValueError(

@@ -1,7 +1,8 @@
 """Nested state as JSON and tensors, without pickles.
 
-Numbers, text, lists, tuples, dictionaries, tensors and arrays come back as they were. Dataclasses
-and NumPy's generators come back by the example of one at hand, so no file says what to build.
+Numbers, text, lists, tuples, dictionaries, tensors and arrays come back as they were, but NumPy's
+numbers as Python's. Dataclasses and NumPy's generators come back by the example of one at hand, so
+no file says what to build.
 """
 
 import copy
@@ -17,7 +18,7 @@ PLAIN = (bool, int, float, str, type(None))
 
 
 def pack(tree: Any, tensors: dict[str, Tensor]) -> Any:
-    """What JSON takes; tensors and arrays go into `tensors`, under numbers."""
+    """What JSON takes; tensors and arrays go into `tensors`, named 0, 1, …"""
     if isinstance(tree, np.generic):
         tree = tree.item()
     if isinstance(tree, PLAIN):
@@ -42,14 +43,17 @@ def pack(tree: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def unpack(packed: Any, tensors: dict[str, Tensor], like: Any = None) -> Any:
-    """`like` is an example with the same dataclasses and generators in the same places."""
+    """`like` is an example with the same dataclasses and generators in the same places.
+
+    Each of `tensors` is taken out once: what is told is never more than what is there.
+    """
     if isinstance(packed, PLAIN):
         return packed
     (kind, value), = packed.items()  # fmt: skip
     if kind == "tensor":
-        return tensors[value].clone()
+        return tensors.pop(value).clone()
     if kind == "array":
-        return tensors[value].numpy().copy()
+        return tensors.pop(value).numpy().copy()
     if kind in ("list", "tuple"):
         examples = _examples(like, len(value))
         each = [unpack(v, tensors, e) for v, e in zip(value, examples, strict=True)]

@@ -4,6 +4,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from fog_agent.learner import Learner
+from fog_agent.window import Window
+
 
 class ValueAudit:
     """Of each environment's running episode; those under way at the beginning do not count."""
@@ -36,3 +39,21 @@ class ValueAudit:
         self.earned = torch.where(over, 0.0, self.earned)
         self.discount = torch.where(over, 1.0, self.discount)
         return bias
+
+
+@torch.no_grad()
+def audit_window(audit: ValueAudit, learner: Learner, window: Window) -> Float[Tensor, "n"]:
+    following = torch.cat([window.obs[1:], window.after[None]])
+    next_value, final_value = (
+        learner.critics.mean(learner.normaliser(obs.flatten(0, 1))).view_as(window.reward)
+        for obs in (following, window.next_obs)
+    )
+    worth = learner.worth(window.reward, window.log_prob)
+    ended = [
+        audit.step(
+            worth[t], final_value[t], next_value[t], window.terminated[t], window.truncated[t],
+            gamma=learner.config.gamma,
+        )
+        for t in range(len(worth))
+    ]  # fmt: skip
+    return torch.cat(ended)

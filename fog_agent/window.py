@@ -27,12 +27,17 @@ class Window:
     after: Float[Tensor, "b x"]
     """Where the next window begins."""
 
-    pull: list[float]
-    """How strongly each observation pulls at what is climbed: filled on the way back."""
-
     def detached(self) -> "Window":
-        names = [name for name in self.__dataclass_fields__ if name != "pull"]
-        return Window(**{name: getattr(self, name).detach() for name in names}, pull=self.pull)
+        names = self.__dataclass_fields__
+        return Window(**{name: getattr(self, name).detach() for name in names})
+
+    def check_finite(self) -> None:
+        for name in ("next_obs", "reward"):
+            if not torch.isfinite(getattr(self, name)).all():
+                raise FloatingPointError(
+                    f"the environment returned a {name} that is not finite; nothing was learned "
+                    "from it"
+                )
 
 
 def roll(
@@ -41,11 +46,8 @@ def roll(
     noise: Float[Tensor, "t b a"],
 ) -> Window:
     obs = env.begin_window()
-    pull = [0.0] * len(noise)
     steps = []
     for t in range(len(noise)):
-        if obs.requires_grad:
-            obs.register_hook(_noted(pull, t))  # type: ignore[no-untyped-call]
         acted = act(obs, noise[t])
         out = env.step_with_grad(acted.action)
         steps.append(
@@ -55,11 +57,4 @@ def roll(
         obs = out.obs
     each = [torch.stack(values) for values in zip(*steps, strict=True)]
     names = ("obs", "action", "log_prob", "reward", "next_obs", "terminated", "truncated")
-    return Window(**dict(zip(names, each, strict=True)), after=obs, pull=pull)
-
-
-def _noted(pull: list[float], t: int) -> Callable[[Tensor], None]:
-    def note(grad: Tensor) -> None:
-        pull[t] = float(grad.norm())
-
-    return note
+    return Window(**dict(zip(names, each, strict=True)), after=obs)

@@ -11,7 +11,8 @@ from tiny_world import make_world_model
 from torch.testing import assert_close
 
 from fog_agent import PRESETS, FoG
-from fog_agent.diagnostics import choose, diagnose, horizons, policy_gradients, policy_signal
+from fog_agent.diagnostics import choose, diagnose, horizons
+from fog_agent.policy_signal import policy_gradients, policy_signal
 from fog_agent.window import roll
 
 TINY = PRESETS["tiny"][1]
@@ -32,7 +33,7 @@ def dream():
 
 
 def told(update):
-    return update.samples, update.reward, str(update.diagnostics), update.pull
+    return update.samples, update.reward, str(update.diagnostics)
 
 
 def test_exact_gradients_are_found_exact():

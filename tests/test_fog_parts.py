@@ -16,6 +16,7 @@ from fog_agent.climbing import climb
 from fog_agent.config import FoGConfig, from_json, to_json
 from fog_agent.critics import Critics
 from fog_agent.experience import Experience
+from fog_agent.guard import PATIENCE, Guard, finite_mean
 from fog_agent.networks import Ensemble
 from fog_agent.normaliser import LIMIT, Normaliser
 from fog_agent.returns import entropy_bonus, lambda_returns, window_return
@@ -169,6 +170,8 @@ def test_critics_tell_mean_and_least_and_are_followed(rng):
     assert set(drawn) == set(of_all)
     critics.follow()
     assert_close(critics.mean(x), trusted.mean(0) + 2)
+    critics.catch_up()
+    assert_close(critics.mean(x), trusted.mean(0) + 8)
     alone = Critics(1, 2, (), lag=None, rng=rng)
     alone.network.bias[0].data += 8.0
     alone.follow()
@@ -249,6 +252,23 @@ def test_a_step_is_taken_only_by_finite_gradients():
     assert weight.grad is None
 
 
+def test_the_guard_counts_each_kind_of_step_by_itself():
+    """And gives up only where all steps of a kind were left out, in all of the last windows."""
+    guard, nan = Guard(), math.nan
+    assert guard.count({"actor": [nan], "critics": [1.0, nan, nan], "look-aheads": []}) == 3
+    for _ in range(PATIENCE - 2):
+        guard.count({"actor": [nan], "critics": [1.0, nan]})
+    assert guard.count({"actor": [2.0], "critics": [nan]}) == 1
+    for _ in range(PATIENCE - 1):
+        guard.count({"actor": [1.0], "local model": [nan, nan]})
+    with pytest.raises(
+        FloatingPointError, match=f"^local model: no .* the last {PATIENCE} windows"
+    ):
+        guard.count({"local model": [nan, nan]})
+    assert finite_mean([1.0, nan, 3.0]) == 2
+    assert math.isnan(finite_mean([nan]))
+
+
 # ------------------------------------------------------------------ settings and trees
 
 
@@ -269,14 +289,27 @@ def test_settings_come_back_from_json():
         ({"look_aheads": -1}, "look_aheads is -1, expected a whole number, at least 0"),
         ({"gamma": 1.01}, r"gamma is 1\.01, expected 0 to 1"),
         ({"lam": math.nan}, "lam is nan, expected 0 to 1"),
-        ({"critic_lag": 2.0}, r"critic_lag is 2\.0, expected 0 to 1"),
+        ({"critic_lag": 2.0}, r"critic_lag is 2\.0, expected more than 0, at most 1, or None"),
+        ({"critic_lag": 0.0}, r"critic_lag is 0\.0, expected more than 0"),
+        ({"seed": -1}, "seed is -1, expected a whole number, at least 0"),
+        ({"head_start": -1}, "head_start is -1, expected a whole number, at least 0"),
+        ({"experience": 10**8}, "experience is 100000000, expected .* at most 10,000,000"),
+        ({"actor_betas": (0.9, 1.0)}, r"actor_betas is \(0\.9, 1\.0\), expected two"),
+        ({"entropy": 1}, "entropy is 1, expected True or False"),
+        ({"normalise": None}, "normalise is None, expected True or False"),
+        ({"look_ahead_bfloat16": "no"}, "look_ahead_bfloat16 is 'no', expected True or False"),
         ({"actor_rate": 0.0}, r"actor_rate is 0\.0, expected more than 0"),
         ({"critic_rate": math.inf}, "critic_rate is inf, expected more than 0"),
         ({"decay_samples": 0}, "decay_samples is 0, expected more than 0"),
         ({"gamma": 1.0}, "gamma is 1, where returns have no order: give reward_scale"),
-        ({"target_entropy": 0.0}, r"target_entropy is 0\.0, expected a number but 0"),
+        ({"target_entropy": 0.0}, r"target_entropy is 0\.0, expected less than 0"),
+        ({"last_target_entropy": 1.0}, r"last_target_entropy is 1\.0, expected less than 0"),
+        ({"hold": 1.0}, r"hold is 1\.0, expected at least 0 and less than 1"),
         ({"log_std": (1.0, 1.0)}, r"log_std is \(1\.0, 1\.0\), expected \(least, most\)"),
-        ({"actor_hidden": (8, 0)}, "a hidden layer has no width"),
+        ({"log_std": (-math.inf, 1.0)}, r"log_std is \(-inf, 1\.0\), .* both finite"),
+        ({"actor_hidden": (8, 0)}, r"actor_hidden is \(8, 0\), expected widths of 1 to 8,192"),
+        ({"critic_hidden": (9000,)}, r"critic_hidden is \(9000,\), expected widths"),
+        ({"critic_hidden": (8,) * 17}, "16 at most"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, message, unchecked_types):
@@ -300,7 +333,9 @@ def test_trees_come_back_as_they_were():
     }
     tensors = {}
     packed = pack(tree, tensors)
-    back = unpack(packed, tensors, {"rng": np.random.default_rng(0)})
+    there = dict(tensors)
+    back = unpack(packed, there, {"rng": np.random.default_rng(0)})
+    assert not there
     assert list(back) == list(tree)
     assert back["numbers"] == tree["numbers"]
     assert [type(each) for each in back["numbers"]] == [type(each) for each in tree["numbers"]]
@@ -314,4 +349,6 @@ def test_trees_come_back_as_they_were():
     with pytest.raises(TypeError, match="a set cannot be kept"):
         pack({1}, {})
     with pytest.raises(ValueError, match="a random generator where the environment has none"):
-        unpack(packed, tensors)
+        unpack(packed, dict(tensors))
+    with pytest.raises(KeyError):  # no tensor is told twice
+        unpack({"list": [{"tensor": "0"}] * 2}, dict(tensors))

@@ -25,7 +25,7 @@ from tiny_world import make_world_model
 
 from baselines import Sb3VecEnv
 from fog_agent import PRESETS, FoG, FoGConfig
-from fog_agent.fog import PATIENCE
+from fog_agent.guard import PATIENCE
 
 TINY = PRESETS["tiny"][1]
 ENVS = 8
@@ -65,7 +65,8 @@ def test_predict_takes_one_or_many():
         assert one.shape == (2,)
         assert state == ("a state",)
         np.testing.assert_allclose(one, many[i], rtol=1e-5)
-    for same_obs in (obs.astype(np.float64), obs.tolist(), torch.from_numpy(obs)):
+    learned = torch.from_numpy(obs).requires_grad_()
+    for same_obs in (obs.astype(np.float64), obs.tolist(), torch.from_numpy(obs), learned):
         np.testing.assert_array_equal(agent.predict(same_obs)[0], many)
     np.testing.assert_array_equal(agent.predict([1, -2])[0], agent.predict([1.0, -2.0])[0])
 
@@ -246,8 +247,6 @@ def test_counts_are_of_all_that_was_done():
     assert [u.gradient_steps for u in updates] == [6, 12, 18]  # actor 2, α 1, critics 2, local 1
     assert agent.env.refreshed == 3
     assert 0 < updates[0].seconds < updates[1].seconds
-    assert [len(u.pull) for u in updates] == [TINY.window - 1] * 3
-    assert all(pull > 0 for u in updates for pull in u.pull)
     assert all(u.reward < 0 for u in updates)
 
 
@@ -352,9 +351,16 @@ def test_tensorboard_is_told(monkeypatch, tmp_path):
             assert writer.scalars[f"train/{name}", update.samples] is value
     agent.logger.record("mine", 3.0)
     agent.logger.record("a text", "no number")
+    numbers = [np.float32(0.5), np.int64(2), torch.tensor(4.0), np.array(5)]
+    for i, number in enumerate(numbers):
+        agent.logger.record(f"number {i}", number)
+    agent.logger.record("several", np.zeros(2))
     agent.logger.dump(7)
     assert writer.scalars["mine", 7] == 3
-    assert ("a text", 7) not in writer.scalars
+    assert [writer.scalars[f"number {i}", 7] for i in range(4)] == [0.5, 2, 4, 5]
+    assert not {("a text", 7), ("several", 7)} & set(writer.scalars)
+    with pytest.raises(ValueError, match="log_interval is 0, expected at least 1"):
+        agent.learn(1, log_interval=0)
 
 
 def test_without_tensorboard_it_says_so(monkeypatch, tmp_path):
@@ -384,14 +390,14 @@ def test_an_update_by_a_gradient_that_is_not_finite_is_left_out():
     poisoned = [np.isnan(u.diagnostics["actor_norm"]) for u in updates]
     assert poisoned == [False, False, True, True, False, False]  # window 0 was the first reset's
     assert moved == [True, False, False, True, True]
-    assert [u.diagnostics["skipped"] for u in updates] == [0, 0, 1, 2, 0, 0]
+    assert [u.diagnostics["skipped"] for u in updates] == [0, 0, 1, 1, 0, 0]
     assert all(each.isfinite().all() for each in weights(agent))
 
 
 def test_too_many_of_them_are_an_error():
     agent = treacherous(lambda window: True)
     before = [each.detach().clone() for each in agent.learner.actor.parameters()]
-    with pytest.raises(FloatingPointError, match=f"no finite gradient in the last {PATIENCE}"):
+    with pytest.raises(FloatingPointError, match=f"actor: no finite .* last {PATIENCE} windows"):
         agent.learn(100 * WINDOW)
     assert agent.num_timesteps == PATIENCE * WINDOW
     assert same(agent.learner.actor.parameters(), before)
@@ -418,8 +424,32 @@ def test_so_are_too_many_in_look_aheads_alone():
             agent.env.surrogate = Broken()
 
     agent.env.step_with_grad = step_by_law
-    with pytest.raises(FloatingPointError, match="no finite gradient"):
+    with pytest.raises(FloatingPointError, match="look-aheads: no finite gradient"):
         agent.learn(100 * WINDOW)
+
+
+def test_a_refresh_that_is_refused_is_left_out(monkeypatch):
+    """Where gradients were not finite; any other refusal is an error."""
+    agent = make(replace(TINY, refreshes=2))
+    refresh, asked = agent.env.refresh, []
+
+    def now_and_then(batch):
+        asked.append(len(batch))
+        if len(asked) in (3, 5, 6):
+            raise ValueError("a loss of inf and gradients of norm nan, expected finite ones")
+        return refresh(batch)
+
+    monkeypatch.setattr(agent.env, "refresh", now_and_then)
+    updates = list(agent.updates(4 * WINDOW))
+    assert [u.diagnostics["skipped"] for u in updates] == [0, 1, 2, 0]
+    assert ["refresh/size" in u.diagnostics for u in updates] == [True, True, False, True]
+
+    def never(batch):
+        raise ValueError("this world model has no logged transitions to rehearse")
+
+    monkeypatch.setattr(agent.env, "refresh", never)
+    with pytest.raises(ValueError, match="no logged transitions"):
+        agent.learn(1)
 
 
 # ------------------------------------------------------------------ what is refused
@@ -511,10 +541,4 @@ def test_values_that_are_not_finite_stop_it_before_anything_is_learned():
         agent.learn(1)
     after = agent.learner.state_dict()
     assert all(torch.equal(after[n], v) for n, v in before.items() if n.startswith("actor."))
-    assert agent.num_timesteps == 0
-
-
-def test_rewards_that_are_all_alike_are_not_scaled_up():
-    learner = FoG(LinearQuadratic(4), TINY).learner
-    learner.set_scales(torch.full((2, 4), -3.0), torch.zeros(2, 4))
-    assert learner.reward_scale == pytest.approx(TINY.return_scale * (1 - TINY.gamma))
+    assert agent.num_timesteps == 4 * TINY.window  # which were seen, though

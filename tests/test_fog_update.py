@@ -9,7 +9,7 @@ from differentiable_envs import LinearQuadratic
 from torch.testing import assert_close
 
 from fog_agent import PRESETS, FoG, FoGConfig
-from fog_agent.look_ahead import look_ahead
+from fog_agent.look_ahead import Bfloat16, look_ahead
 from fog_agent.window import roll
 
 TINY = PRESETS["tiny"][1]
@@ -22,7 +22,7 @@ def agent():
     config = FoGConfig(
         window=STEPS, gamma=0.9, lam=0.7, actor_hidden=(), critic_hidden=(), critic_lag=None,
         critics=2, actor_clip=1e9, look_aheads=0, refreshes=0, log_std=(-2.0, 0.0),
-        first_temperature=0.3, seed=3,
+        first_temperature=0.3, target_entropy=-0.5, seed=3,
     )  # fmt: skip
     env = LinearQuadratic(ENVS, horizon=12, limit=2.5, centre=0.5, dtype=torch.float64, actions=2)
     made = FoG(env, config)
@@ -196,9 +196,9 @@ def test_truncation_is_not_termination(agent, ends):
 
 def test_gradients_come_from_beyond_a_truncation_but_not_a_termination(agent, ends):
     total = agent.learner.promised(ends)
-    for i, gradient in enumerate([True, True, True]):
+    for i in range(3):  # 0 terminates, 1 is truncated, 2 goes on
         (by,) = torch.autograd.grad(total[i], ends.next_obs, retain_graph=True)
-        assert bool(by[0, i].any()) == (gradient and i != 0)
+        assert bool(by[0, i].any()) == (i != 0)
     weights = [p for name, p in agent.learner.actor.named_parameters() if "weight" in name]
     assert not torch.autograd.grad(total[0], weights, retain_graph=True)[0].any()
     assert torch.autograd.grad(total[1], weights)[0].any()
@@ -304,8 +304,8 @@ def test_values_are_regressed_on_targets():
 
 
 def test_the_temperature_is_steered_to_its_target():
-    for entropy, way in ((2.0, -1), (-2.0, 1)):
-        agent = FoG(LinearQuadratic(8), TINY)  # the target is −½
+    for entropy, way in ((-0.9, -1), (-1.1, 1)):
+        agent = FoG(LinearQuadratic(8), TINY)  # the target is −1
         before = agent.learner.temperature.item()
         agent.learner.steer_temperature(torch.full((4, 8), -entropy))
         assert np.sign(agent.learner.temperature.item() - before) == way
@@ -322,7 +322,7 @@ def test_rewards_are_scaled_to_returns_of_the_order_that_was_asked_for():
     zeros = torch.zeros_like(reward)
     agent.learner.set_scales(reward, zeros)
     scaled = agent.learner.reward_scale * reward
-    assert_close(float(scaled.std()), 2 * 0.1)
+    assert_close(float(scaled.std(correction=0)), 2 * 0.1)
     agent.learner.set_scales(reward * 10, zeros)  # once and for all
     assert torch.equal(agent.learner.reward_scale * reward, scaled)
     given = FoG(LinearQuadratic(8), replace(TINY, reward_scale=0.25))
@@ -330,9 +330,46 @@ def test_rewards_are_scaled_to_returns_of_the_order_that_was_asked_for():
     assert given.learner.reward_scale == 0.25
 
 
-def test_learning_rates_fall_to_a_tenth():
-    agent = FoG(LinearQuadratic(8), replace(TINY, decay_samples=1000, actor_rate=0.5))
-    for samples, share in ((0, 1), (500, 0.55), (1000, 0.1), (5000, 0.1)):
-        agent.learner.set_rates(samples)
-        rate = agent.learner.optimisers["actor"].param_groups[0]["lr"]
+@pytest.mark.parametrize("level", [0.0, -3.0, 1e9])
+def test_rewards_that_are_all_alike_ask_for_their_scale(level):
+    """Alike for their size: a few of float32's digits are no deviation."""
+    rng = torch.Generator().manual_seed(0)
+    alike = torch.full((4, 8), level) * (1 + 1e-7 * torch.rand(4, 8, generator=rng))
+    zeros = torch.zeros(4, 8)
+    with pytest.raises(ValueError, match=r"all alike .*give FoGConfig\(reward_scale=\.\.\.\)"):
+        FoG(LinearQuadratic(8), TINY).learner.set_scales(alike, zeros)
+    given = FoG(LinearQuadratic(8), replace(TINY, reward_scale=2.0)).learner
+    given.set_scales(alike, zeros)
+    assert given.reward_scale == 2
+    small = FoG(LinearQuadratic(8), TINY).learner  # small ones that differ are no problem
+    small.set_scales(1e-9 * torch.linspace(-1, 1, 32).view(4, 8), zeros)
+    assert small.reward_scale > 1e6
+
+
+def test_bfloat16_looks_ahead_nearly_as_float32_does():
+    """Rounded, so not equal; its gradients point where the others do."""
+    agent = FoG(LinearQuadratic(8, actions=2), TINY).learn(1)
+    learner, law = agent.learner, agent.env.law
+    obs, noise = agent.experience.rows["obs"][:32], learner.noise(2, 32)
+    found = []
+    for model in (law, Bfloat16(law)):
+        total, end = look_ahead(model, obs, noise, act=learner.act, worth=learner.worth, gamma=0.99)
+        assert total.dtype == end.dtype == torch.float32
+        by = torch.autograd.grad(total.sum(), list(learner.actor.parameters()))
+        found.append((total.detach(), torch.cat([each.flatten() for each in by])))
+    (exact, gradient), (rounded, other) = found
+    assert_close(rounded, exact, rtol=0.05, atol=0.02)
+    assert not torch.equal(rounded, exact)
+    assert torch.cosine_similarity(gradient, other, dim=0) > 0.99
+
+
+def test_rates_and_the_target_entropy_fall_in_the_end():
+    falling = replace(TINY, decay_samples=1000, hold=0.6, actor_rate=0.5, last_target_entropy=-3.0)
+    learner = FoG(LinearQuadratic(8), falling).learner
+    for samples, share, entropy in (
+        (0, 1, -1.0), (600, 1, -1.0), (800, 0.55, -2.0), (1000, 0.1, -3.0), (5000, 0.1, -3.0),
+    ):  # fmt: skip
+        learner.set_rates(samples)
+        rate = learner.optimisers["actor"].param_groups[0]["lr"]
         assert rate == pytest.approx(0.5 * share)
+        assert learner.target_entropy == pytest.approx(entropy * learner.action_size)
