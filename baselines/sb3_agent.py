@@ -21,6 +21,7 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecNormalize
+from torch.optim import Optimizer
 from tqdm import tqdm
 
 from baselines.sb3_vec_env import Sb3VecEnv
@@ -47,7 +48,8 @@ class Update:
     """Transitions of a local model: there is none here."""
 
     gradient_steps: int
-    """The actor's so far."""
+    """Of all optimisers so far: SAC has one for its actor, its critics and its temperature each,
+    PPO one for its actor and critic together."""
 
     seconds: float
     """Of work so far, without what the caller did between two updates."""
@@ -85,8 +87,10 @@ class Sb3Agent:
 
     @property
     def gradient_steps(self) -> int:
-        of = self.algorithm.policy if isinstance(self.algorithm, PPO) else self.algorithm.actor
-        return max((int(state["step"]) for state in of.optimizer.state.values()), default=0)
+        return sum(
+            max((int(state["step"]) for state in each.state.values()), default=0)
+            for each in _optimisers(self.algorithm)
+        )
 
     def updates(self, total_timesteps: int) -> Iterator[Update]:
         """So many samples more, rounded up to whole rollouts.
@@ -213,6 +217,13 @@ class Sb3Agent:
         return cls(
             algorithm, config, seed=rest["seed"], normaliser=normaliser, seconds=rest["seconds"]
         )
+
+
+def _optimisers(algorithm: Algorithm) -> list[Optimizer]:
+    if isinstance(algorithm, PPO):
+        return [algorithm.policy.optimizer]
+    each = algorithm.actor.optimizer, algorithm.critic.optimizer, algorithm.ent_coef_optimizer
+    return [optimiser for optimiser in each if optimiser is not None]
 
 
 def normalised(env: Env, config: Settings) -> VecNormalize:

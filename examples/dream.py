@@ -9,7 +9,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import tyro
-from moviepy import ImageSequenceClip
+from headline.video import write_video
 from tqdm import tqdm
 
 from wm_gym.systems import PUSH_T
@@ -51,9 +51,8 @@ def main(config: Dream) -> None:
             f"{told['coverage']:.2f} in the dream; expected error {told['uncertainty']:.3f}"
         )
     video = config.out / "real_above_dream.mp4"
-    video.parent.mkdir(parents=True, exist_ok=True)
     pictures = np.concatenate(clips, axis=2).repeat(2, axis=1).repeat(2, axis=2)
-    ImageSequenceClip(list(pictures), fps=10).write_videofile(str(video), logger=None)
+    write_video(list(pictures), video, fps=10)
     print(f"video: {video}  (real above dream, twice real speed)")
 
 

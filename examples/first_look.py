@@ -10,7 +10,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import tyro
-from moviepy import ImageSequenceClip
+from headline.video import write_video
 from PIL import Image
 from tqdm import tqdm
 
@@ -54,7 +54,7 @@ def main(config: FirstLook) -> None:
     length = max(len(clip) for clip in clips)
     still = [np.pad(clip, ((0, length - len(clip)), *[(0, 0)] * 3), mode="edge") for clip in clips]
     frames = list(np.concatenate(still, axis=2))
-    ImageSequenceClip(frames, fps=10).write_videofile(str(video), logger=None)
+    write_video(frames, video, fps=10)
     if config.gif is not None:
         small, *rest = [Image.fromarray(frame[::2, ::2]) for frame in frames]
         small.save(config.gif, save_all=True, append_images=rest, duration=100, loop=0)

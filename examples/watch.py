@@ -13,7 +13,7 @@ import gymnasium as gym
 import numpy as np
 import pygame
 import tyro
-from moviepy import ImageSequenceClip
+from headline.video import write_video
 
 import wm_gym  # noqa: F401  registers the environments
 from fog_agent import FoG
@@ -46,24 +46,34 @@ class Watch:
 
 def main(config: Watch) -> None:
     policy = FoG.load(config.policy)
+    if config.out is None:
+        _check_display()
     env = gym.make(
         config.env_id, obs_type="latent", world_model=config.world_model, horizon=config.steps,
         render_mode="human" if config.out is None else "rgb_array",
     )  # fmt: skip
     pictures: list[np.ndarray] = []
-    try:
-        for seed in range(config.seed, config.seed + config.episodes):
-            best = _episode(env, policy, seed, pictures, config)
-            print(f"seed {seed}: best coverage {best:.2f}")
-    except pygame.error as error:
-        raise SystemExit(f"there is no window to be had ({error}): give --out watch.mp4") from None
+    for seed in range(config.seed, config.seed + config.episodes):
+        best = _episode(env, policy, seed, pictures, config)
+        print(f"seed {seed}: best coverage {best:.2f}")
     env.close()
     if config.out is not None:
-        config.out.parent.mkdir(parents=True, exist_ok=True)
-        fps = config.speed * env.metadata["render_fps"]
-        clip = ImageSequenceClip([*pictures, pictures[-1]], fps=fps)
-        clip.with_duration(len(pictures) / fps).write_videofile(str(config.out), logger=None)
+        write_video(pictures, config.out, fps=config.speed * env.metadata["render_fps"])
         print(f"wrote {config.out}")
+
+
+def _check_display() -> None:
+    """What SDL draws on where nobody can see it is no window."""
+    try:
+        pygame.display.init()
+        driver = pygame.display.get_driver()
+    except pygame.error as error:
+        driver = str(error)
+    else:
+        pygame.display.quit()
+        if driver not in ("dummy", "offscreen"):
+            return
+    raise SystemExit(f"there is no window to be had ({driver}): give --out watch.mp4")
 
 
 def _episode(

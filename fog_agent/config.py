@@ -82,6 +82,10 @@ class FoGConfig:
     experience: int = 60_000
     """Transitions that are kept, to look ahead from and to refresh the local model with."""
 
+    logs: bool = True
+    """Experience begins with logged steps, where the local model lends some: look-aheads then go
+    everywhere from the start."""
+
     refreshes: int = 2
     """Updates of the local model after each window; 0 leaves it as it came."""
 
@@ -116,7 +120,7 @@ class FoGConfig:
     def __post_init__(self) -> None:
         self._check_counts()
         self._check_numbers()
-        for name in ("entropy", "normalise", "look_ahead_bfloat16"):
+        for name in ("entropy", "normalise", "logs", "look_ahead_bfloat16"):
             value = getattr(self, name)
             if not isinstance(value, bool) and (name, value) != ("look_ahead_bfloat16", None):
                 raise ValueError(f"{name} is {value!r}, expected True or False")
@@ -184,7 +188,7 @@ PURE = FoGConfig(
     actor_hidden=(400, 200, 100), critic_hidden=(400, 200), actor_rate=5e-4, critic_rate=5e-4,
     actor_betas=(0.7, 0.95), critic_betas=(0.7, 0.95), critics=10, critic_updates=32,
     critic_windows=1, critic_lag=None, critic_clip=1.0, look_aheads=0, target_entropy=-0.5,
-    last_target_entropy=-0.5, hold=0.0,
+    last_target_entropy=-0.5, hold=0.0, logs=False,
     log_std=(-5.0, 2.0),
 )  # fmt: skip
 

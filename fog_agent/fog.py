@@ -16,7 +16,7 @@ from fog_agent.experience import FIELDS, Experience
 from fog_agent.guard import Guard, finite_mean
 from fog_agent.learner import Learner
 from fog_agent.learning import Callbacks, Logger, Update
-from fog_agent.protocol import DifferentiableEnv, LightModel
+from fog_agent.protocol import DifferentiableEnv, LightModel, Remembering
 from fog_agent.spaces import Spaces, as_batch
 from fog_agent.value_audit import ValueAudit, audit_window
 from fog_agent.window import Window, roll
@@ -143,9 +143,19 @@ class FoG:
             if self.experience is None:
                 sizes = self.spaces.obs_size, self.spaces.action_size
                 self.experience = Experience(self.config.experience, *sizes, like)
+                self._recall(self.experience, getattr(self.env, "surrogate", None))
             if not self.learner.normaliser.count:
                 self.learner.normaliser.see(like)
         return self.env
+
+    def _recall(self, experience: Experience, model: Any) -> None:
+        """Logged steps, the first that are known."""
+        logged = model.logged() if self.config.logs and isinstance(model, Remembering) else None
+        if logged is None:
+            return
+        experience.add({name: logged[name][-experience.capacity :] for name in FIELDS})
+        if not self.learner.normaliser.count:
+            self.learner.normaliser.see(logged["obs"])
 
     def _move(self, device: torch.device) -> None:
         self.learner.to(device)

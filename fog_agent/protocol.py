@@ -1,5 +1,6 @@
 """What a first-order agent needs of an environment, whoever provides it."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from gymnasium.spaces import Box
@@ -80,6 +81,14 @@ class LightModel(Protocol):
     def reward_of(
         self, next_obs: Float[Tensor, "b x"], action: Float[Tensor, "b a"], /
     ) -> Float[Tensor, "b"]: ...
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A light model that also lends out steps of the logs that it learned from."""
+
+    def logged(self) -> Mapping[str, Tensor] | None:
+        """Named as `refresh` takes them; None where there are none."""
 
 
 def check_env(env: Any) -> None:

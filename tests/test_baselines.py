@@ -92,8 +92,8 @@ def test_records_count_what_was_done(make_agent, config):
     each = np.diff([0] + [u.gradient_steps for u in updates])
     if make_agent is baselines.ppo:
         assert set(each) == {TINY_PPO.minibatches * TINY_PPO.n_epochs}
-    else:  # 16 and 32 samples are not more than learning_starts
-        assert each.tolist() == [0, 0, 3, 3, 3, 3, 3]
+    else:  # 16 and 32 samples are not more than learning_starts; actor, critics, temperature
+        assert each.tolist() == [0, 0, 9, 9, 9, 9, 9]
     assert all(bool(u.diagnostics) == (steps > 0) for u, steps in zip(updates, each, strict=True))
     assert agent.num_timesteps == updates[-1].samples
     assert agent.gradient_steps == updates[-1].gradient_steps
@@ -223,7 +223,7 @@ def test_a_loaded_sac_fills_its_buffer_before_it_trains(tmp_path):
     agent.save(tmp_path / "agent.zip")
     loaded = Sb3Agent.load(tmp_path / "agent.zip", points())
     steps = [u.gradient_steps - agent.gradient_steps for u in loaded.updates(64)]
-    assert steps == [0, 0, 3, 6]
+    assert steps == [0, 0, 9, 18]
 
 
 def test_a_file_that_is_not_whole_is_refused(tmp_path):

@@ -542,3 +542,30 @@ def test_values_that_are_not_finite_stop_it_before_anything_is_learned():
     after = agent.learner.state_dict()
     assert all(torch.equal(after[n], v) for n, v in before.items() if n.startswith("actor."))
     assert agent.num_timesteps == 4 * TINY.window  # which were seen, though
+
+
+class Lending(LinearQuadratic):
+    """Whose local model lends logged steps out."""
+
+    def __init__(self, *args, **settings):
+        super().__init__(*args, **settings)
+        rng = torch.Generator().manual_seed(0)
+        size = self.single_observation_space.shape[0]
+        self.surrogate.logged = lambda: {
+            "obs": 5 + torch.rand(10, size, generator=rng),
+            "action": torch.zeros(10, self.single_action_space.shape[0]),
+            "reward": torch.zeros(10),
+            "next_obs": 5 + torch.rand(10, size, generator=rng),
+        }
+
+
+def test_experience_begins_with_logged_steps():
+    agent = FoG(Lending(4), TINY)
+    update = next(agent.updates(1))
+    assert update.samples == 4 * TINY.window  # logs are no samples
+    assert agent.experience.seen == update.samples + 10
+    assert (agent.experience.rows["obs"][:10] >= 5).all()
+    assert agent.learner.normaliser.used_mean.mean() > 4
+    without = FoG(Lending(4), replace(TINY, logs=False))
+    next(without.updates(1))
+    assert without.experience.seen == without.num_timesteps

@@ -1,16 +1,31 @@
 """What `examples/fog_vs_ppo.py` makes of its records: the verdict is theirs, whoever leads."""
 
 import json
+from dataclasses import replace
 
 import gymnasium as gym
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from headline import release, trust
+from headline.arrivals import times_fewer
 from headline.plots import curves_figure, draw_curves
-from headline.records import Exam, Progress, Run, append, read, read_run, read_runs
-from headline.table import GYM, REAL, compare, count, duration, rendered
+from headline.records import (
+    DREAM,
+    GYM,
+    LOCAL_WORLD,
+    REAL,
+    Exam,
+    Progress,
+    Run,
+    append,
+    read,
+    read_run,
+    read_runs,
+)
+from headline.table import compare, count, duration, rendered
 from headline.verdict import headline, verdict
-from headline.video import acted, film, film_frames, played
+from headline.video import acted, film, film_frames, played, write_video
 from moviepy import VideoFileClip
 from PIL import Image
 from tiny_world import make_world_model
@@ -57,11 +72,11 @@ def test_the_verdict_names_whoever_leads(first, second):
     comparison = compare(runs)
     assert verdict(comparison) == (
         f"{first} reached coverage 0.5 with 500 k samples in 50 s, {second} with 5 M in 3.3 min: "
-        "10.0 × fewer samples, 4.0 × less time. "
+        "10.0 × fewer samples (95 %: 10.00 to 10.00), 4.0 × less time. "
         f"{first} reached coverage 0.7 with 700 k samples in 70 s, {second} with 7 M in 4.7 min: "
-        "10.0 × fewer samples, 4.0 × less time. "
+        "10.0 × fewer samples (95 %: 10.00 to 10.00), 4.0 × less time. "
         f"{first} reached coverage 0.8 with 800 k samples in 80 s, {second} with 8 M in 5.3 min: "
-        f"10.0 × fewer samples, 4.0 × less time. {ONE_SEED}"
+        f"10.0 × fewer samples (95 %: 10.00 to 10.00), 4.0 × less time. {ONE_SEED}"
     )
     assert headline(comparison) == (
         f"{first} reached coverage 0.8 with 10.0 × fewer samples than {second} (one seed each)"
@@ -70,14 +85,68 @@ def test_the_verdict_names_whoever_leads(first, second):
 
 def test_fewer_samples_in_more_time_is_said():
     runs = [make_run("FoG", seconds=1000), make_run("PPO", budget=2_000_000, seconds=100)]
-    assert "2.0 × fewer samples, but 10.0 × the time. " in verdict(compare(runs))
+    assert "2.0 × fewer samples (95 %: 2.00 to 2.00), but 10.0 × the time. " in verdict(
+        compare(runs)
+    )
+
+
+def test_times_that_differ_less_than_machines_do_are_alike():
+    runs = [make_run("FoG", seconds=100), make_run("PPO", budget=2_000_000, seconds=140)]
+    assert verdict(compare(runs)).count("about as much time") == 3
+
+
+def uneven(run, *, seed=0):
+    """Some starts are far easier than others."""
+    effect = np.linspace(-0.5, 0.5, 8)
+    return replace(
+        run,
+        exams=[
+            replace(each, seed=seed, best=(np.mean(each.best) + effect).tolist())
+            for each in run.exams
+        ],
+    )
+
+
+def test_agents_of_the_same_starts_are_compared_in_pairs():
+    """In straight lines, an easier start brings both there sooner by the same factor."""
+    fog, ppo = uneven(make_run("FoG")), uneven(make_run("PPO", budget=1_300_000))
+    paired = times_fewer([fog], [ppo], 0.5)
+    assert (paired.low, paired.high) == (pytest.approx(1.3, abs=0.02),) * 2
+    elsewhere = times_fewer([fog], [uneven(ppo, seed=1)], 0.5)
+    assert elsewhere.low < 1 < elsewhere.high
+
+
+def test_a_lead_that_other_starts_may_turn_is_open_in_text_and_title():
+    fog = uneven(make_run("FoG"))
+    comparison = compare([fog, uneven(make_run("PPO", budget=1_300_000), seed=1)])
+    said = verdict(comparison)
+    assert said.count("who needs fewer is open (1.3 ×, 95 %: ") == 3
+    assert "fewer samples (" not in said
+    assert headline(comparison) == (
+        "FoG and PPO reached coverage 0.8; who needs fewer samples is open (one seed each)"
+    )
+    alone = compare([fog, uneven(make_run("PPO", to=0.75), seed=1)])
+    assert headline(alone) == (
+        "FoG reached coverage 0.8, PPO did not in 1 M samples; who needs fewer is open "
+        "(one seed each)"
+    )
+
+
+def test_who_does_not_arrive_in_a_draw_may_need_far_more():
+    """One of two runs never arrives: whether the middle one of a draw does is chance."""
+    good, never = make_run("PPO", budget=10_000_000), make_run("PPO", to=0.4, seed=1)
+    bounds = times_fewer([make_run("FoG")], [good, never], 0.5)
+    assert bounds.high == np.inf
+    assert bounds.low == pytest.approx(1_000_000 / 500_000)  # never's budget, by FoG's samples
+    assert times_fewer([good, never], [make_run("FoG")], 0.5).low == 0
 
 
 @pytest.mark.parametrize("budget", [1_000_000, 1_050_000])
 def test_equals_are_not_told_apart(budget):
     comparison = compare([make_run("FoG"), make_run("PPO", budget=budget)])
     said = verdict(comparison)
-    assert said.count("about as many samples, about as much time.") == 3
+    assert said.count("about as many samples (95 %: 1.") == 3
+    assert said.count("), about as much time.") == 3
     assert "fewer" not in said
     assert headline(comparison) == (
         "FoG and PPO reached coverage 0.8 with about as many samples (one seed each)"
@@ -88,8 +157,8 @@ def test_where_neither_arrives_it_is_said_how_far_they_got():
     comparison = compare([make_run("FoG", to=0.4), make_run("PPO", to=0.2, budget=2_000_000)])
     assert verdict(comparison) == (
         "Neither reached coverage 0.5, 0.7 or 0.8: FoG got to 0.39 in 1 M and PPO got to 0.20 in "
-        "2 M samples. When it ended, FoG's curve was still rising. When it ended, PPO's curve was "
-        f"still rising. {ONE_SEED}"
+        "2 M samples. When it ended, FoG's curve was still rising (+0.10, 0.10 to 0.10). When it "
+        f"ended, PPO's curve was still rising (+0.05, 0.05 to 0.05). {ONE_SEED}"
     )
     assert headline(comparison) == (
         "Neither reached coverage 0.5: FoG got to 0.39 and PPO got to 0.20 (one seed each)"
@@ -103,7 +172,7 @@ def test_where_one_arrives_alone_there_is_a_bound(first, second):
     comparison = compare(runs)
     assert (
         f"{first} reached coverage 0.5 with 750 k samples in 75 s, {second} not within 10 M: "
-        "> 13.3 × fewer samples. "
+        "> 13.3 × fewer samples (95 %: > 13.3). "
     ) in verdict(comparison)
     assert headline(comparison) == (
         f"{first} reached coverage 0.5, {second} did not in 10 M samples: > 13.3 × fewer "
@@ -114,9 +183,10 @@ def test_where_one_arrives_alone_there_is_a_bound(first, second):
 
 def test_who_was_stopped_sooner_than_the_other_arrived_has_not_lost():
     said = compare([make_run("FoG"), make_run("PPO", to=0.2, budget=500_000)])
-    assert "PPO not within 500 k: who needs fewer is open. " in verdict(said)
+    assert "PPO not within 500 k: who needs fewer is open (> 1.0 ×, 95 %: > 1.0). " in verdict(said)
     assert headline(said) == (
-        "FoG reached coverage 0.8, PPO did not in 500 k samples (one seed each)"
+        "FoG reached coverage 0.8, PPO did not in 500 k samples; who needs fewer is open "
+        "(one seed each)"
     )
 
 
@@ -124,9 +194,21 @@ def test_a_curve_that_is_flat_in_the_end_is_not_rising():
     run = make_run("PPO", to=0.4)
     flat = [exam(0.4, samples=each.samples, seconds=each.seconds) for each in run.exams]
     still = Run(agent="PPO", seed=0, progress=run.progress, exams=flat)
-    assert "PPO's curve showed no more rise" in verdict(compare([make_run("FoG"), still]))
+    assert (
+        "PPO's curve showed no rise that these exams can tell (+0.00, 0.00 to 0.00)"
+    ) in verdict(compare([make_run("FoG"), still]))
     once = Run(agent="PPO", seed=0, progress=run.progress, exams=run.exams[:1])
     assert "PPO had too few exams" in verdict(compare([make_run("FoG"), once]))
+    backwards = zip(run.exams[::-1], run.exams, strict=True)
+    falling = replace(run, exams=[replace(at, best=best.best) for best, at in backwards])
+    assert "PPO's curve was falling (-0.10, " in verdict(compare([make_run("FoG"), falling]))
+
+
+def test_a_rise_is_measured_start_by_start():
+    """Starts differ far more than the curve rises, but each of them rises."""
+    run = uneven(make_run("PPO", to=0.4))
+    rise = compare([run]).rows["PPO"].rise
+    assert (rise.low, rise.high) == (pytest.approx(0.1), pytest.approx(0.1))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +228,7 @@ def test_what_was_judged_in_the_end(fog, ppo, said):
     sentences = [each for each in verdict(compare(runs)).split(". ") if "Judged" in each]
     assert len(sentences) == 2
     for sentence, env_id in zip(sentences, (REAL, GYM), strict=True):
-        assert sentence.startswith(f"Judged on {env_id}, best coverage was {fog:.2f} (")
+        assert sentence.startswith(f"Judged on {env_id}, best coverage (IQM) was {fog:.2f} (")
         assert sentence.endswith(f" for PPO: {said}")
 
 
@@ -177,11 +259,32 @@ def test_the_table_has_what_was_spent_and_what_was_judged():
     text = rendered(compare([make_run("FoG", judged=judged), make_run("PPO")]))
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
     assert lines[2] == ["FoG", "1", "1 M", "3 M", "10 k", "1.7 min", "500 k", "700 k", "800 k"]
-    assert [line[0] for line in lines[7:]] == [REAL, GYM, "WM-PushT-v0"]
+    assert [line[0] for line in lines[7:10]] == [REAL, GYM, "WM-PushT-v0"]
     assert lines[7][1:3] == ["FoG", "100"]
     assert lines[7][3].startswith("0.89 (")
     assert [cell.split(" (")[0] for cell in lines[7][6:]] == ["75 %", "50 %", "25 %"]
     assert len({len(line) for line in text.splitlines()[:4]}) == 1
+    assert "Intervals are of 95 %" in text
+    assert "local model's" not in text
+
+
+@pytest.mark.parametrize(("level", "said"), [(0.1, "0 % (0–4)"), (0.99, "100 % (96–100)")])
+def test_none_or_all_of_a_hundred_is_not_certain(level, said):
+    """Wilson's intervals of 0 and of 100 successes in 100: 0 to 3.7 %, 96.3 to 100 %."""
+    judged = {REAL: exam(np.full(100, level), env_id=REAL)}
+    text = rendered(compare([make_run("FoG", judged=judged)]))
+    assert text.count(said) == 3
+
+
+def test_what_never_dreamt_has_no_price_and_local_samples_are_called_so():
+    runs = [
+        Run(agent="imitation", seed=0, progress=[progress(0, 9.0)], exams=[exam(0.4)]),
+        make_run(LOCAL_WORLD),
+    ]
+    text = rendered(compare(runs))
+    assert [cell.strip() for cell in text.splitlines()[2].split("|")[-4:-1]] == ["–"] * 3
+    assert "never" not in text.splitlines()[2]
+    assert f"Samples of {LOCAL_WORLD} are the local model's" in text
 
 
 def test_numbers_are_said_in_three_digits():
@@ -201,13 +304,14 @@ def test_a_run_that_was_killed_and_went_on_counts_once(tmp_path):
         lines.write(json.dumps({"samples": 400})[:-3])
     for samples in (200, 300):
         append(file, progress(samples, 2.0))
-    for env_id in (REAL, GYM, REAL):
-        append(file.with_name("judged.jsonl"), exam(0.5, env_id=env_id))
+    for env_id, seconds in ((REAL, 2.0), (GYM, 2.0), (DREAM, 1.0), (REAL, 2.0)):
+        verdict = exam(0.5, samples=300, seconds=seconds, env_id=env_id)
+        append(file.with_name("judged.jsonl"), verdict)
     run = read_run(file.parent)
     assert (run.agent, run.seed) == ("FoG without look-aheads", 7)
     assert [(line.samples, line.seconds) for line in run.progress] == [(100, 1), (200, 2), (300, 2)]
     assert len(read(file, Progress)) == 5
-    assert sorted(run.judged) == sorted([REAL, GYM])
+    assert sorted(run.judged) == sorted([REAL, GYM])  # the dream judged another 300
 
 
 def test_runs_are_read_in_order(tmp_path):
@@ -216,6 +320,51 @@ def test_runs_are_read_in_order(tmp_path):
     (tmp_path / "FoG-11").mkdir()
     runs = read_runs(tmp_path)
     assert [(run.agent, run.seed) for run in runs] == [("FoG", 9), ("FoG", 10), ("PPO", 0)]
+
+
+# Imagined against real
+
+
+@pytest.mark.parametrize(
+    ("excess", "said"),
+    [
+        ([1.0, 2.0], "Nobody exploits the dream: it flatters none by more than 5 (the most: +1.5"),
+        ([-80.0, 96.0], "not shown to be told"),
+        ([9.0, 11.0], "1 of 2 policies exploit the dream"),
+    ],
+)
+def test_what_flatters_by_chance_is_not_called_honest(excess, said):
+    real = np.array([[-50.0, -60.0] * 4, [-20.0, -30.0] * 4])
+    dream = real + np.array([[0.0] * 8, excess * 4])
+    imagined = trust.Imagined(names=("a, 1", "b, 2"), dream=dream, real=real)
+    text = trust.rendered(imagined, imagined.agreement())
+    if said == "not shown to be told":
+        assert "No policy is shown to exploit the dream, but" in text
+        assert "+8.0 (-" in text
+        assert "Nobody" not in text
+    else:
+        assert said in text
+
+
+# Release
+
+
+def test_records_of_a_release_take_the_place_of_older_ones(tmp_path):
+    study, kept = tmp_path / "study", tmp_path / "records"
+    for name in ("FoG-1", "FoG-2"):
+        for file in release.KEPT:
+            (study / name).mkdir(parents=True, exist_ok=True)
+            (study / name / file).write_text("{}")
+    (study / "study.json").write_text("{}")
+    release.keep_records(study, [make_run("FoG", seed=1), make_run("FoG", seed=2)], kept)
+    release.keep_records(study, [make_run("FoG", seed=2)], kept)
+    found = sorted(str(file.relative_to(kept)) for file in kept.glob("*/*"))
+    assert found == sorted(f"FoG-2/{name}" for name in release.KEPT)
+    best = release.best_dreamer([
+        make_run("FoG", seed=seed, judged={DREAM: replace(exam(0.5), returns=[value])})
+        for seed, value in ((1, -30.0), (2, -20.0), (3, -40.0))
+    ])  # fmt: skip
+    assert best.seed == 2
 
 
 # Pictures
@@ -299,6 +448,13 @@ def test_the_film_has_a_column_a_policy_and_is_the_same_twice(world_model, tmp_p
     assert imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "one.mp4"))[0] == 6
     with VideoFileClip(str(tmp_path / "one.mp4")) as clip:
         assert (clip.size, clip.fps) == ([600, 700], 15)
+
+
+@pytest.mark.parametrize(("number", "fps"), [(7, 15.0), (97, 10), (148, 5.0)])
+def test_a_video_has_every_picture(number, fps, tmp_path):
+    """An ImageSequenceClip loses the last one of these."""
+    write_video(np.zeros((number, 32, 32, 3), np.uint8), tmp_path / "new" / "one.mp4", fps=fps)
+    assert imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "new" / "one.mp4"))[0] == number
 
 
 def test_the_film_begins_alike_for_all_and_goes_on_differently(world_model):

@@ -314,3 +314,15 @@ def test_a_damaged_state_is_refused_and_nothing_has_changed(what, unchecked_type
         env.surrogate.load_state_dict(damaged(env.surrogate.state_dict(), what))
     assert equal(env.surrogate.state_dict(), before)
     assert env.refresh(batch(seed=1)) == twin.refresh(batch(seed=1))
+
+
+def test_logged_steps_are_lent_out_as_the_filter_sees_them():
+    env = dreams()
+    env.reset(seed=0)
+    lent = env.surrogate.logged()
+    model = make_world_model()
+    known = model.logged.transitions(model.local_model)
+    assert torch.equal(lent["obs"], known.features)
+    assert torch.equal(lent["next_obs"], known.next_features)
+    env.refresh({name: values[:8] for name, values in lent.items()})  # named as it takes them
+    assert Surrogate(model.local_model, None).logged() is None

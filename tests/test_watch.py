@@ -47,6 +47,15 @@ def test_it_films_every_step_and_says_how_far_it_got(policy, env_id, tmp_path):
         assert round(clip.duration * clip.fps) == 12
 
 
+@pytest.mark.parametrize("driver", ["dummy", "offscreen", "none"])
+def test_where_nobody_can_see_a_window_a_video_is_proposed(policy, driver, monkeypatch):
+    monkeypatch.setenv("SDL_VIDEODRIVER", driver)
+    told = watch("--policy", policy[0], "--world-model", policy[1])
+    assert told.returncode != 0
+    assert told.stderr.splitlines()[-1].startswith("there is no window to be had (")
+    assert told.stderr.rstrip().endswith("give --out watch.mp4")
+
+
 def test_a_policy_that_is_not_there_is_named(policy):
     told = watch("--policy", "nobody")
     assert told.returncode != 0

@@ -1,9 +1,10 @@
 """Who takes part: both agents, a second reference, and ablations."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from baselines import Sb3Agent, ppo, sac
 from fog_agent import PRESETS, FoG, FoGConfig
 from headline.imitation import demonstrations, imitate
 from headline.local_dream import LocalDream
+from headline.records import LOCAL_WORLD
 from wm_gym.envs.dream import DreamVectorEnv
 from wm_gym.envs.loading import loaded
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 SEEDS_APART = 1000
 """Environment i of a run is seeded s + i, so that runs must not be seeded next to each other."""
+
+HEAD_START = 32
+"""Windows in which the critics of a policy that already knows something catch up with it."""
 
 
 class Told(Protocol):
@@ -44,6 +49,12 @@ class Agent(Protocol):
     @property
     def num_timesteps(self) -> int: ...
 
+    @property
+    def gradient_steps(self) -> int: ...
+
+    @property
+    def seconds(self) -> float: ...
+
     def updates(self, total_timesteps: int, /) -> Iterator[Told]: ...
 
     def predict(
@@ -62,13 +73,20 @@ class Contender:
     resume: Callable[[Path, DreamVectorEnv | None], Agent]
     """One that was saved; without a dream, only to act."""
 
-    learns: bool = True
-    """Whether it learns in the dream."""
+    settings: Mapping[str, Any]
+    """Its own, by which a run that goes on must have begun."""
+
+    goes_by: Literal["samples", "ppo_samples"] | None = "samples"
+    """Which of the study's budgets is its own; None: it does not learn in the dream."""
+
+    shown: Path | None = None
+    """Demonstrations that it learns from first, so that it is examined before it dreams."""
+
+    local: bool = False
+    """Whether the local model is all the world there is: its samples are local ones."""
 
 
 def fog(name: str, config: FoGConfig, *, local: bool = False) -> Contender:
-    """`local`: the local model is all the world there is."""
-
     def world(env: DreamVectorEnv | None) -> Any:
         return LocalDream(env) if local and env is not None else env
 
@@ -76,42 +94,55 @@ def fog(name: str, config: FoGConfig, *, local: bool = False) -> Contender:
         name=name,
         begin=lambda env, seed: FoG(world(env), replace(config, seed=SEEDS_APART * seed)),
         resume=lambda path, env: FoG.load(path, world(env)),
+        settings={"fog": asdict(config)},
+        local=local,
     )
 
 
-def imitation(name: str, study: "Study", *, refined: bool) -> Contender:
+def imitation(name: str, study: "Study", config: FoGConfig, *, refined: bool) -> Contender:
     """A policy cloned from expert data, and what FoG makes of it in the dream."""
 
     def begin(env: DreamVectorEnv, seed: int) -> Agent:
-        agent = FoG(env, replace(study.fog, seed=SEEDS_APART * seed))
+        agent = FoG(env, replace(config, seed=SEEDS_APART * seed))
         model = loaded(study.world_model, device="auto", dtype="auto", deterministic=False)
+        begun = time.perf_counter()
         shown = demonstrations(study.expert, model.local_model)
         imitate(agent, shown, updates=study.clone_updates, noise=study.clone_noise)
+        agent.seconds += time.perf_counter() - begun
+        agent.gradient_steps += study.clone_updates
         return agent
 
-    return Contender(name=name, begin=begin, resume=FoG.load, learns=refined)
+    cloning = {name: getattr(study, name) for name in ("expert", "clone_updates", "clone_noise")}
+    return Contender(
+        name=name, begin=begin, resume=FoG.load, settings={"fog": asdict(config), **cloning},
+        goes_by="samples" if refined else None, shown=study.expert,
+    )  # fmt: skip
 
 
 def contenders(study: "Study") -> dict[str, Contender]:
     """By the names they have on the command line."""
     config = study.fog
+    pure = replace(PRESETS["pure"][1], decay_samples=config.decay_samples)
     return {
         "fog": fog("FoG", config),
         "ppo": Contender(
             name="PPO",
             begin=lambda env, seed: ppo(env, study.ppo, seed=SEEDS_APART * seed),
-            resume=Sb3Agent.load,
+            resume=Sb3Agent.load, settings={"ppo": asdict(study.ppo)}, goes_by="ppo_samples",
         ),
         "sac": Contender(
             name="SAC",
             begin=lambda env, seed: sac(env, study.sac, seed=SEEDS_APART * seed),
-            resume=Sb3Agent.load,
+            resume=Sb3Agent.load, settings={"sac": asdict(study.sac)}, goes_by="ppo_samples",
         ),
-        "no-diffusion": fog("FoG without diffusion", replace(config, refreshes=0), local=True),
+        "no-diffusion": fog(LOCAL_WORLD, replace(config, refreshes=0), local=True),
         "no-refresh": fog("FoG without refreshing", replace(config, refreshes=0)),
+        "no-logs": fog("FoG without logged steps", replace(config, logs=False)),
         "no-entropy": fog("FoG without entropy", replace(config, entropy=False)),
         "no-look-aheads": fog("FoG without look-aheads", replace(config, look_aheads=0)),
-        "pure": fog("pure DMO-SAPO", PRESETS["pure"][1]),
-        "imitation": imitation("imitation", study, refined=False),
-        "refined": imitation("imitation refined by FoG", study, refined=True),
-    }
+        "pure": fog("pure DMO-SAPO", pure),
+        "imitation": imitation("imitation", study, config, refined=False),
+        "refined": imitation(
+            "imitation refined by FoG", study, replace(config, head_start=HEAD_START), refined=True
+        ),
+    }  # fmt: skip

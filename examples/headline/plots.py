@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from headline.arrivals import coverages, real_exams
 from headline.records import Run
-from headline.table import THRESHOLDS, compare, coverages, real_exams
+from headline.table import THRESHOLDS, compare
 from headline.verdict import headline
 
 _KNOWN = {"FoG": "C0", "PPO": "C1", "SAC": "C2"}

@@ -7,6 +7,14 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+REAL, GYM, DREAM = "Real-PushT-v0", "Real-GymPushT-v0", "WM-PushT-v0"
+
+LOCAL_WORLD = "FoG without diffusion"
+"""An agent whose samples are the local model's: it has no other world."""
+
+README = Path(__file__).parent / "records_of_readme"
+"""The records that the README's figures are made of."""
+
 Line = TypeVar("Line", "Progress", "Exam")
 
 
@@ -15,7 +23,7 @@ class Progress:
     """Of an agent at work, averaged since the line before."""
 
     samples: int
-    """Transitions of the global model so far."""
+    """Transitions so far of the world that it learns in: of the global model."""
 
     local_samples: int
     """Transitions of the local model alone so far."""
@@ -47,9 +55,9 @@ class Exam:
     final: list[float]
     """Each episode's coverage in the end."""
 
-    def success(self, threshold: float) -> float:
-        """How many episodes got above this coverage at any time, as a share."""
-        return sum(best > threshold for best in self.best) / len(self.best)
+    def is_of(self, line: Progress) -> bool:
+        """Samples alone would not tell: a killed run that goes on comes by the same ones again."""
+        return (self.samples, self.seconds) == (line.samples, line.seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +71,12 @@ class Run:
     """On the real system, while it learned."""
 
     judged: dict[str, Exam] = field(default_factory=dict)
-    """In the end, by environment."""
+    """What it has learned by now, by environment."""
+
+    @property
+    def name(self) -> str:
+        """Its folder's."""
+        return f"{self.agent}-{self.seed}"
 
 
 def append(file: Path, line: Progress | Exam) -> None:
@@ -82,13 +95,14 @@ def read(file: Path, kind: type[Line]) -> list[Line]:
 def read_run(folder: Path) -> Run:
     """Of a folder named after the agent and its seed, e.g. `FoG-0`."""
     agent, seed = folder.name.rsplit("-", 1)
+    progress = _not_repeated(read(folder / "progress.jsonl", Progress))
     judged = read(folder / "judged.jsonl", Exam)
     return Run(
         agent=agent,
         seed=int(seed),
-        progress=_not_repeated(read(folder / "progress.jsonl", Progress)),
+        progress=progress,
         exams=_not_repeated(read(folder / "exams.jsonl", Exam)),
-        judged={exam.env_id: exam for exam in judged},
+        judged={exam.env_id: exam for exam in judged if progress and exam.is_of(progress[-1])},
     )
 
 

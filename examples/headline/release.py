@@ -4,6 +4,7 @@ PYTHONPATH=examples python -m headline.release out/fog_vs_ppo/paper
 """
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +13,12 @@ import tyro
 
 import fog_agent
 from fog_agent import FoG
-from headline.records import Run, read_runs
-from headline.study import DREAM
-from headline.table import GYM, REAL, compare
+from headline.folder import COMMON, OWN, finished
+from headline.records import DREAM, GYM, README, REAL, Run
+from headline.table import compare
 
-RECORDS = Path(__file__).parent / "study"
 PACKAGED = Path(fog_agent.__file__).parent / "packaged"
-KEPT = ("progress.jsonl", "exams.jsonl", "judged.jsonl")
+KEPT = ("progress.jsonl", "exams.jsonl", "judged.jsonl", OWN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,27 +31,38 @@ class Release:
 
 
 def main(config: Release) -> None:
-    runs = read_runs(config.study)
-    for run in runs:
-        source = config.study / f"{run.agent}-{run.seed}"
-        target = RECORDS / source.name
-        target.mkdir(parents=True, exist_ok=True)
-        for name in KEPT:
-            if (source / name).exists():
-                shutil.copyfile(source / name, target / name)
-    chosen = best_dreamer([run for run in runs if run.agent == "FoG"])
-    agent = FoG.load(config.study / f"FoG-{chosen.seed}" / "agent.zip")
+    runs, unfinished = finished(config.study)
+    if unfinished:
+        raise SystemExit(f"not finished: {', '.join(unfinished)}")
+    dreamers = [run for run in runs if run.agent == "FoG"]
+    chosen = best_dreamer(dreamers)
+    keep_records(config.study, runs)
+    agent = FoG.load(config.study / chosen.name / "policies" / f"{chosen.progress[-1].samples}.zip")
     file = agent.save(PACKAGED / f"{config.name}.zip", policy_only=True)
-    (PACKAGED / f"{config.name}.md").write_text(card(chosen, len(runs)), encoding="utf-8")
-    print(f"wrote {RECORDS}, {file} ({file.stat().st_size / 1e6:.1f} MB)")
+    text = card(chosen, seeds=len(dreamers))
+    (PACKAGED / f"{config.name}.md").write_text(text, encoding="utf-8")
+    print(f"wrote {README}, {file} ({file.stat().st_size / 1e6:.1f} MB)")
 
 
-def best_dreamer(runs: list[Run]) -> Run:
+def keep_records(study: Path, runs: Sequence[Run], to: Path = README) -> None:
+    """Those of this study in place of all that were there."""
+    if to.exists():
+        shutil.rmtree(to)
+    for run in runs:
+        (to / run.name).mkdir(parents=True)
+        for name in KEPT:
+            shutil.copyfile(study / run.name / name, to / run.name / name)
+    shutil.copyfile(study / COMMON, to / COMMON)
+
+
+def best_dreamer(runs: Sequence[Run]) -> Run:
     """The seed with the highest return in the dream: the real system does not choose."""
+    if not runs:
+        raise SystemExit("there is no finished run of FoG to take a policy from")
     return max(runs, key=lambda run: float(np.mean(run.judged[DREAM].returns)))
 
 
-def card(run: Run, runs: int) -> str:
+def card(run: Run, *, seeds: int) -> str:
     judged = compare([run]).rows[run.agent].judged
     lines = [
         f"* {env_id}, {judged[env_id].episodes} episodes: mean best coverage "
@@ -63,8 +74,8 @@ def card(run: Run, runs: int) -> str:
     return "\n".join([
         "# A policy for Push-T, from latents", "",
         f"FoG, seed {run.seed}, {run.progress[-1].samples:,} samples of `WM-PushT-v0`, none of any "
-        f"real system. Of {runs} runs of the study the FoG seed with the highest return in the "
-        "dream was taken.", "", *lines, "",
+        f"real system. Of FoG's {seeds} runs in the study it is the one with the highest return in "
+        "the dream.", "", *lines, "",
     ])  # fmt: skip
 
 

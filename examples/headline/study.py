@@ -1,9 +1,8 @@
 """Training and judging every contender, so that it can be stopped anywhere and goes on."""
 
 import importlib.util
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import nan
 from pathlib import Path
 from statistics import mean
@@ -16,15 +15,11 @@ from baselines import PPOConfig, SACConfig
 from fog_agent import FoG, FoGConfig
 from headline import easy
 from headline.contenders import Agent, Contender, contenders
-from headline.records import Exam, Progress, append, read
-from headline.table import GYM, REAL
+from headline.folder import AGENT, alone, keep_settings
+from headline.records import DREAM, GYM, REAL, Exam, Progress, append, read
+from headline.seeds import EXAM_SEED, FILM_SEED, JUDGE_SEED
 from wm_gym.envs.dream import DreamVectorEnv
 from wm_gym.evaluation.judge import Episodes, Policy, Starts, first_frames, joined, rounds
-
-DREAM = "WM-PushT-v0"
-EXAM_SEED, JUDGE_SEED = 10_000, 20_000
-"""First seeds of real episodes: while learning, and in the end. They never meet."""
-
 
 MOST_EXAMS = 40
 
@@ -32,14 +27,14 @@ MOST_EXAMS = 40
 @dataclass(frozen=True, kw_only=True)
 class Study:
     agents: tuple[str, ...] = ("fog", "ppo")
-    """Who takes part: fog, ppo, sac, or an ablation: no-diffusion, no-refresh, no-entropy,
+    """Who takes part: fog, ppo, sac, or an ablation: no-diffusion, no-refresh, no-logs, no-entropy,
     no-look-aheads, pure, imitation, refined."""
 
     seeds: tuple[int, ...] = (0,)
     """One training run each."""
 
     samples: int
-    """Transitions of the global model that each run learns from."""
+    """Transitions of the global model that each run learns from. It may grow: runs go on."""
 
     ppo_samples: int | None = None
     """The same for PPO and SAC; None: as many as for the others."""
@@ -47,8 +42,11 @@ class Study:
     easy: bool = False
     """Starts near the goal alone, in the dream and in the real system."""
 
-    num_envs: int = 64
+    num_envs: int = 32
     """Dreams side by side, whose episodes are staggered."""
+
+    ppo_envs: int | None = 64
+    """The same for PPO and SAC; None: as many as for the others."""
 
     horizon: int = 100
     """Steps of a dreamt episode while agents learn."""
@@ -57,8 +55,8 @@ class Study:
     """Steps of an episode in which they are examined or judged: 30 s."""
 
     exam_every: int = 25_600
-    """Samples between exams on the real system, which draw the curves and choose nothing; more
-    where that would be more than 40 of them."""
+    """Samples between exams on the real system, which draw the curves and choose nothing: the same
+    for everybody up to the smallest budget, and from there on at least a 40th of an agent's own."""
 
     exam_episodes: int = 32
     judge_episodes: int = 100
@@ -70,6 +68,8 @@ class Study:
 
     world_model: str = "push-t"
     fog: FoGConfig = field(default_factory=FoGConfig)
+    """Its seed is of no use here: give --seeds."""
+
     ppo: PPOConfig = field(default_factory=PPOConfig)
     sac: SACConfig = field(default_factory=SACConfig)
     expert: Path = Path("data/push-t-expert")
@@ -80,33 +80,53 @@ class Study:
     """How far demonstrations are blurred, in deviations of what was seen."""
 
     film_steps: int = 150
-    film_seed: int = 20_001
+    film_seed: int = FILM_SEED
     out: Path
 
     def __post_init__(self) -> None:
+        for name in _COUNTS:
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name} is {value}, expected at least 1")
+        if not self.agents or not self.seeds or min(self.seeds) < 0:
+            raise ValueError(
+                f"agents are {self.agents} and seeds {self.seeds}, expected one of each or more, "
+                "and no seed below 0"
+            )
+        if self.trusted < 0 or self.trusted == 1:
+            raise ValueError(f"trusted is {self.trusted}, expected 0, or 2 or more to compare")
+        if self.fog.seed:
+            raise ValueError(f"fog.seed is {self.fog.seed}: runs are seeded by `seeds`")
         known = list(contenders(self))
         if unknown := [name for name in self.agents if name not in known]:
             raise ValueError(f"agents: {unknown} are not known, expected some of {known}")
 
     @property
-    def taking_part(self) -> list[tuple[Contender, int, int]]:
-        """Contender, seed, samples of each run."""
+    def taking_part(self) -> list[tuple[Contender, int]]:
+        """Contender and seed of each run."""
         known = contenders(self)
-        return [
-            (known[name], seed, self._budget(name) if known[name].learns else 0)
-            for seed in self.seeds
-            for name in self.agents
-        ]
+        return [(known[name], seed) for seed in self.seeds for name in self.agents]
 
-    def _budget(self, name: str) -> int:
-        theirs = self.ppo_samples if name in ("ppo", "sac") else None
-        return self.samples if theirs is None else theirs
+    @property
+    def budgets(self) -> dict[str, int]:
+        other = self.samples if self.ppo_samples is None else self.ppo_samples
+        return {"samples": self.samples, "ppo_samples": other}
 
-    def dream(self) -> DreamVectorEnv:
-        """The world that all of them learn in."""
+    def exam_places(self, contender: Contender) -> list[int]:
+        """Of how many samples: the same for everybody, as far as the smallest budget goes."""
+        budget = 0 if contender.goes_by is None else self.budgets[contender.goes_by]
+        least = min(self.budgets.values())
+        often = max(self.exam_every, least // MOST_EXAMS)
+        seldom = max(self.exam_every, budget // MOST_EXAMS)
+        at_first = [0] if contender.shown is not None else []
+        shared, rest = range(often, min(least, budget), often), range(least, budget, seldom)
+        return [*at_first, *shared, *rest, *([budget] if budget else [])]
+
+    def dream(self, contender: Contender | None = None) -> DreamVectorEnv:
+        """The world that all of them learn in, as many times as this one was tuned with."""
+        theirs = self.ppo_envs if contender and contender.goes_by == "ppo_samples" else None
         model = easy.near_the_goal(self.world_model) if self.easy else self.world_model
         env = gym.make_vec(
-            DREAM, num_envs=self.num_envs, obs_type="latent", world_model=model,
+            DREAM, num_envs=theirs or self.num_envs, obs_type="latent", world_model=model,
             horizon=self.horizon, autoreset_mode="SameStep", staggered=True,
         ).unwrapped  # fmt: skip
         assert isinstance(env, DreamVectorEnv)
@@ -116,63 +136,72 @@ class Study:
         return self.out / f"{contender.name}-{seed}"
 
 
-SPLIT = ("agents", "seeds", "out", "trusted", "film_steps", "film_seed")
-"""What may differ between calls that share a folder: runs may be divided among them."""
+_COUNTS = (
+    "samples", "ppo_samples", "num_envs", "ppo_envs", "horizon", "exam_steps", "exam_every",
+    "exam_episodes", "judge_episodes", "judge_envs", "clone_updates", "film_steps",
+)  # fmt: skip
 
 
-def check_folder(study: Study) -> None:
-    """Refuses to go on in a folder of other settings: its runs would not be comparable."""
-    settings = json.loads(json.dumps(asdict(study), default=str))
-    mine = {name: value for name, value in settings.items() if name not in SPLIT}
-    file = study.out / "study.json"
-    if not file.exists():
-        study.out.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(mine, indent=1), encoding="utf-8")
-        return
-    theirs = json.loads(file.read_text(encoding="utf-8"))
-    names = mine.keys() | theirs.keys()
-    if differ := sorted(name for name in names if mine.get(name) != theirs.get(name)):
-        raise SystemExit(
-            f"{study.out} holds a study with other settings ({', '.join(differ)}): give another "
-            "--out, or delete that folder to begin anew"
-        )
-
-
-def train(study: Study, contender: Contender, seed: int, budget: int) -> None:
+def train(study: Study, contender: Contender, seed: int) -> None:
     """Until the budget is used up; from where the run was, if it has begun."""
-    folder, env = study.folder(contender, seed), study.dream()
-    file = folder / "agent.zip"
-    agent = contender.resume(file, env) if file.exists() else contender.begin(env, seed)
-    exams = Exams(study, REAL, envs=study.exam_episodes)
-    every = max(study.exam_every, budget // MOST_EXAMS)
-    with _bar(f"{contender.name}, seed {seed}", budget, agent.num_timesteps) as bar:
-        while agent.num_timesteps < budget:
-            due = (agent.num_timesteps // every + 1) * every
-            _keep(agent, folder, _learned(agent, min(due, budget), bar), exams, bar)
-        if not contender.learns and not file.exists():
-            nothing = Progress(samples=0, local_samples=0, gradient_steps=0, seconds=0, reward=nan)
-            _keep(agent, folder, nothing, exams, bar)
-    env.close()
+    folder, places = study.folder(contender, seed), study.exam_places(contender)
+    with alone(folder):
+        keep_settings(folder, contender)
+        file = folder / AGENT
+        if file.exists() and contender.resume(file, None).num_timesteps >= places[-1]:
+            return
+        work = _Work(study, contender, folder, seed)
+        title = f"{contender.name}, seed {seed}"
+        with _bar(title, places[-1], work.agent.num_timesteps) as bar:
+            for number, place in enumerate(places, 1):
+                if work.agent.num_timesteps < place or not file.exists():
+                    work.go_on(place, bar, f"exam {number}/{len(places)}")
+        work.env.close()
 
 
-def _learned(agent: Agent, until: int, bar: Any) -> Progress:
-    rewards = []
-    for update in agent.updates(until - agent.num_timesteps):
-        rewards.append(update.reward)
-        bar.update(update.samples - bar.n)
-        last = update
-    return Progress(
-        samples=last.samples, local_samples=last.local_samples,
-        gradient_steps=last.gradient_steps, seconds=last.seconds, reward=mean(rewards),
-    )  # fmt: skip
+class _Work:
+    """One run under way."""
 
+    def __init__(self, study: Study, contender: Contender, folder: Path, seed: int) -> None:
+        self.env, self.folder, self.local = study.dream(contender), folder, contender.local
+        file = folder / AGENT
+        self.agent = (
+            contender.resume(file, self.env) if file.exists() else contender.begin(self.env, seed)
+        )
+        self.exams = Exams(study, REAL, envs=study.exam_episodes)
+        self.said: list[str] = []
 
-def _keep(agent: Agent, folder: Path, line: Progress, exams: "Exams", bar: Any) -> None:
-    append(folder / "progress.jsonl", line)
-    exam = exams.of(agent, line, episodes=exams.env.num_envs, seed=EXAM_SEED)
-    append(folder / "exams.jsonl", exam)
-    bar.set_postfix_str(f"reward {line.reward:.2f}, real coverage {mean(exam.best):.2f}")
-    _save(agent, folder, line.samples)
+    def go_on(self, until: int, bar: Any, title: str) -> None:
+        """To the next exam, and through it."""
+        line = self._learned(until, bar) if until else self._begun()
+        append(self.folder / "progress.jsonl", line)
+        bar.set_postfix_str(f"{title} under way")
+        exam = self.exams.of(self.agent, line, episodes=self.exams.env.num_envs, seed=EXAM_SEED)
+        append(self.folder / "exams.jsonl", exam)
+        self.said = [f"{title}: real coverage {mean(exam.best):.2f}"]
+        bar.set_postfix_str(*self.said)
+        _save(self.agent, self.folder, line.samples)
+
+    def _learned(self, until: int, bar: Any) -> Progress:
+        rewards = []
+        for update in self.agent.updates(until - self.agent.num_timesteps):
+            rewards.append(update.reward)
+            said = ", ".join([f"reward {update.reward:.2f}", *self.said])
+            bar.set_postfix_str(said, refresh=False)
+            bar.update(update.samples - bar.n)
+            last = update
+        return Progress(
+            samples=last.samples,
+            local_samples=last.local_samples + (last.samples if self.local else 0),
+            gradient_steps=last.gradient_steps, seconds=last.seconds, reward=mean(rewards),
+        )  # fmt: skip
+
+    def _begun(self) -> Progress:
+        """Of what it was shown, and no dream."""
+        return Progress(
+            samples=0, local_samples=0, gradient_steps=self.agent.gradient_steps,
+            seconds=self.agent.seconds, reward=nan,
+        )  # fmt: skip
 
 
 def _save(agent: Agent, folder: Path, samples: int) -> None:
@@ -181,7 +210,7 @@ def _save(agent: Agent, folder: Path, samples: int) -> None:
         agent.save(folder / "policies" / f"{samples}.zip", policy_only=True)
     else:
         agent.save(folder / "policies" / f"{samples}.zip")
-    agent.save(folder / "agent.zip")
+    agent.save(folder / AGENT)
 
 
 def _bar(name: str, total: int, done: int) -> Any:
@@ -201,8 +230,16 @@ class Exams:
         if env_id == DREAM:
             self.starts = first_frames(gym.make_vec(REAL, num_envs=envs), self.starts)
 
-    def of(self, policy: Policy, line: Progress, *, episodes: int, seed: int) -> Exam:
-        found = joined(list(self.rounds(policy, episodes=episodes, seed=seed)))
+    def of(
+        self, policy: Policy, line: Progress, *, episodes: int, seed: int, title: str | None = None
+    ) -> Exam:
+        """With a title, under a bar."""
+        parts = []
+        with tqdm(total=episodes, desc=title, unit=" episodes", disable=title is None) as bar:
+            for part in self.rounds(policy, episodes=episodes, seed=seed):
+                parts.append(part)
+                bar.update(len(part))
+        found = joined(parts)
         return Exam(
             samples=line.samples, seconds=line.seconds, env_id=self.env_id, seed=seed,
             returns=found.returns.tolist(), best=found.best.tolist(), final=found.final.tolist(),
@@ -215,18 +252,28 @@ class Exams:
 def judge(study: Study) -> None:
     """Every run's last policy, where it has not been judged yet."""
     for env_id in judges():
-        exams: Exams | None = None
-        for contender, seed, _ in study.taking_part:
+        waiting = [part for part in study.taking_part if not _judged(study.folder(*part), env_id)]
+        exams = Exams(study, env_id, envs=study.judge_envs) if waiting else None
+        for number, (contender, seed) in enumerate(waiting, 1):
             folder = study.folder(contender, seed)
-            last = read(folder / "progress.jsonl", Progress)[-1]
-            known = read(folder / "judged.jsonl", Exam)
-            if any((exam.env_id, exam.samples) == (env_id, last.samples) for exam in known):
-                continue
-            exams = exams or Exams(study, env_id, envs=study.judge_envs)
-            policy = contender.resume(folder / "policies" / f"{last.samples}.zip", None)
-            print(f"judging {contender.name}, seed {seed}, in {env_id}")
-            exam = exams.of(policy, last, episodes=study.judge_episodes, seed=JUDGE_SEED)
-            append(folder / "judged.jsonl", exam)
+            title = f"{number}/{len(waiting)}: judging {contender.name}, seed {seed}, in {env_id}"
+            with alone(folder):
+                last = _last(folder)
+                policy = contender.resume(folder / "policies" / f"{last.samples}.zip", None)
+                assert exams is not None
+                exam = exams.of(
+                    policy, last, episodes=study.judge_episodes, seed=JUDGE_SEED, title=title
+                )
+                append(folder / "judged.jsonl", exam)
+
+
+def _judged(folder: Path, env_id: str) -> bool:
+    exams, last = read(folder / "judged.jsonl", Exam), _last(folder)
+    return any(exam.env_id == env_id and exam.is_of(last) for exam in exams)
+
+
+def _last(folder: Path) -> Progress:
+    return read(folder / "progress.jsonl", Progress)[-1]
 
 
 def judges() -> list[str]:

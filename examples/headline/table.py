@@ -1,32 +1,29 @@
 """What the records say, agent by agent."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
 
-from headline.records import Exam, Run
+from headline.arrivals import Reached, coverages, middle, reached, real_exams
+from headline.records import GYM, LOCAL_WORLD, REAL, Run
 from wm_gym.evaluation import judge
-from wm_gym.evaluation.statistics import Interval
+from wm_gym.evaluation.statistics import Interval, crossed_interval
+from wm_gym.evaluation.statistics import mean as mean_of
 
 THRESHOLDS = (0.5, 0.7, 0.8)
 """Mean best coverages in the real system, whose price is compared."""
 
-REAL, GYM = "Real-PushT-v0", "Real-GymPushT-v0"
+_Z = 1.96
+"""Standard deviations within which 95 % of a normal distribution lie."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Reached:
-    """A threshold, by the middle one of the seeds (of two, the later)."""
-
-    samples: float | None
-    """None where it never did."""
-
-    seconds: float | None
-    spent: float
-    """It has not needed fewer samples than this, or it has not arrived in so many."""
+_ABOUT = (
+    "Intervals are of 95 %, by bootstrap over runs and starts; of one run they cover other starts, "
+    "not another training, and three runs that differ are covered three times in four. IQM: mean "
+    "of the middle half. Where all or no episodes succeed, it is Wilson's interval of as many "
+    "starts."
+)
+_LOCAL = f"Samples of {LOCAL_WORLD} are the local model's: it asks no other."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +31,7 @@ class Row:
     """One agent. Prices are means over seeds."""
 
     agent: str
-    seeds: int
+    runs: Sequence[Run]
     samples: float
     local_samples: float
     gradient_steps: float
@@ -43,12 +40,15 @@ class Row:
     peak: float
     """How far the middle seed's curve ever got, by the means of two exams in a row."""
 
-    rising: bool | None
-    """Whether the last quarter of the exams is better than the one before, by two standard errors
-    of their episodes; None of a single exam."""
+    rise: Interval | None
+    """Of the last quarter of the exams over the one before; None of a single exam."""
 
     judged: Mapping[str, judge.Verdict]
     """By environment."""
+
+    @property
+    def seeds(self) -> int:
+        return len(self.runs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,29 +65,20 @@ def compare(runs: Sequence[Run], *, seed: int = 0) -> Comparison:
     )
 
 
-def real_exams(run: Run) -> list[Exam]:
-    return [exam for exam in run.exams if exam.env_id == REAL]
-
-
-def coverages(run: Run) -> Float[np.ndarray, "n"]:
-    """Each exam's mean best coverage in the real system."""
-    return np.array([np.mean(exam.best) for exam in real_exams(run)], np.float64)
-
-
 def _row(runs: Sequence[Run], seed: int) -> Row:
     def mean(price: Callable[[Run], float]) -> float:
         return float(np.mean([price(run) if run.progress else 0 for run in runs]))
 
     return Row(
         agent=runs[0].agent,
-        seeds=len(runs),
+        runs=runs,
         samples=mean(lambda run: run.progress[-1].samples),
         local_samples=mean(lambda run: run.progress[-1].local_samples),
         gradient_steps=mean(lambda run: run.progress[-1].gradient_steps),
         seconds=mean(lambda run: run.progress[-1].seconds),
-        reached={threshold: _reached(runs, threshold) for threshold in THRESHOLDS},
-        peak=-_middle([-_peak(run) for run in runs]),
-        rising=_rising(runs),
+        reached={threshold: reached(runs, threshold) for threshold in THRESHOLDS},
+        peak=-middle([-_peak(run) for run in runs]),
+        rise=_rise(runs, seed),
         judged={
             env_id: judge.verdict(
                 [run.judged[env_id] for run in runs if env_id in run.judged], seed=seed
@@ -97,58 +88,29 @@ def _row(runs: Sequence[Run], seed: int) -> Row:
     )
 
 
-def _reached(runs: Sequence[Run], threshold: float) -> Reached:
-    samples, seconds, spent = [], [], []
-    for run in runs:
-        exams = real_exams(run)
-        at = [exam.samples for exam in exams]
-        found = judge.samples_to(at, coverages(run).tolist(), threshold)
-        arrived = math.inf if found is None else found
-        samples.append(arrived)
-        times = [exam.seconds for exam in exams]
-        seconds.append(math.inf if found is None else float(np.interp(found, at, times)))
-        spent.append(min(arrived, at[-1] if at else 0))
-    return Reached(
-        samples=_finite(_middle(samples)),
-        seconds=_finite(_middle(seconds)),
-        spent=_middle(spent),
-    )
-
-
 def _peak(run: Run) -> float:
     found = coverages(run)
     pairs = (found[1:] + found[:-1]) / 2
     return float(max(pairs, default=0.0))
 
 
-def _rising(runs: Sequence[Run]) -> bool | None:
-    last: list[float] = []
-    before: list[float] = []
+def _rise(runs: Sequence[Run], seed: int) -> Interval | None:
+    """Episodes that begin alike are pairs."""
+    changes = []
     for run in runs:
-        exams = real_exams(run)
-        quarter = -(-len(exams) // 4)
-        last += [best for exam in exams[-quarter:] for best in exam.best]
-        before += [best for exam in exams[-2 * quarter : -quarter] for best in exam.best]
-    if not before:
-        return None
-    error = math.sqrt(np.var(last) / len(last) + np.var(before) / len(before))
-    return float(np.mean(last) - np.mean(before)) > 2 * error
-
-
-def _middle(values: Sequence[float]) -> float:
-    """The median; of an even number, the upper one."""
-    return sorted(values)[len(values) // 2]
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+        best = [exam.best for exam in real_exams(run)]
+        quarter = -(-len(best) // 4)
+        if not (before := best[-2 * quarter : -quarter]):
+            return None
+        changes.append(np.mean(best[-quarter:], axis=0) - np.mean(before, axis=0))
+    return crossed_interval(np.stack(changes), mean_of, seed=seed)
 
 
 # As text
 
 
 def rendered(comparison: Comparison) -> str:
-    """Two Markdown tables that can be read as they are."""
+    """Two Markdown tables that can be read as they are, and how to read them."""
     rows = comparison.rows.values()
     prices = [
         ["agent", "seeds", "samples", "local-model transitions", "gradient steps", "time of work"]
@@ -156,12 +118,13 @@ def rendered(comparison: Comparison) -> str:
         *(
             [row.agent, str(row.seeds), count(row.samples), count(row.local_samples),
              count(row.gradient_steps), duration(row.seconds)]
-            + [_arrival(row.reached[threshold]) for threshold in THRESHOLDS]
+            + [_arrival(row, threshold) for threshold in THRESHOLDS]
             for row in rows
         ),
     ]  # fmt: skip
     judged = [
-        ["judged on", "agent", "episodes", "best coverage, IQM", "mean", "in the end, IQM"]
+        ["judged on", "agent", "episodes", "best coverage, IQM", "best coverage, mean"]
+        + ["in the end, IQM"]
         + [f"success at {threshold:.2f}" for threshold in judge.THRESHOLDS],
         *(
             _judged(env_id, row)
@@ -172,20 +135,22 @@ def rendered(comparison: Comparison) -> str:
             if env_id in row.judged
         ),
     ]
-    return _table(prices) + "\n\n" + _table(judged)
+    notes = [_ABOUT, *([_LOCAL] if LOCAL_WORLD in comparison.rows else [])]
+    return "\n\n".join([_table(prices), _table(judged), " ".join(notes)])
 
 
-def _arrival(reached: Reached) -> str:
-    return (
-        f"never (> {count(reached.spent)})" if reached.samples is None else count(reached.samples)
-    )
+def _arrival(row: Row, threshold: float) -> str:
+    found = row.reached[threshold]
+    if found.samples is not None:
+        return count(found.samples)
+    return f"never (> {count(found.spent)})" if found.spent else "–"
 
 
 def _judged(env_id: str, row: Row) -> list[str]:
     found = row.judged[env_id]
     episodes = f"{found.runs} × {found.episodes}" if found.runs > 1 else str(found.episodes)
     figures = [with_interval(each) for each in (found.best, found.mean_best, found.final)]
-    shares = [_percent(found.success[threshold]) for threshold in judge.THRESHOLDS]
+    shares = [_percent(found.success[threshold], found.episodes) for threshold in judge.THRESHOLDS]
     return [env_id, row.agent, episodes, *figures, *shares]
 
 
@@ -219,7 +184,10 @@ def with_interval(found: Interval) -> str:
     return f"{found.value:.2f} ({found.low:.2f}–{found.high:.2f})"
 
 
-def _percent(found: Interval) -> str:
+def _percent(found: Interval, starts: int) -> str:
     """Where all episodes are equal, a bootstrap has no interval to tell."""
-    value, low, high = (f"{100 * each:.0f}" for each in (found.value, found.low, found.high))
-    return f"{value} %" if found.low == found.high else f"{value} % ({low}–{high})"
+    low, high = found.low, found.high
+    if low == high:
+        least = _Z**2 / (starts + _Z**2)  # Wilson 1927, where none does
+        low, high = (0, least) if found.value < 0.5 else (1 - least, 1)
+    return f"{100 * found.value:.0f} % ({100 * low:.0f}–{100 * high:.0f})"

@@ -8,16 +8,16 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from headline.contenders import contenders
-from headline.records import Exam, Progress, append, read, read_runs
-from headline.study import DREAM, EXAM_SEED, Exams, Study
-from headline.table import REAL, with_interval
+from headline.folder import alone, finished
+from headline.records import DREAM, REAL, Exam, Progress, append, read
+from headline.seeds import TRUST_SEED
+from headline.study import Exams, Study
+from headline.table import with_interval
 from wm_gym.evaluation.agreement import Agreement, agreement
+from wm_gym.evaluation.statistics import Interval
 
 MARGIN = 5.0
 """How far an imagined return may lie above the real one, of about -110 to -10."""
-
-SEED = EXAM_SEED + 5_000
-"""First seed of these episodes, which nobody else has."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,28 +32,37 @@ class Imagined:
         return agreement(self.dream, self.real, margin=MARGIN, seed=0, paired=True)
 
 
-def imagine(study: Study) -> Imagined:
-    """`study.trusted` policies, spread over what all runs reached while they learned."""
-    chosen, known = spread_out(study), contenders(study).values()
+def imagine(study: Study) -> Imagined | None:
+    """`study.trusted` policies, spread over what all finished runs reached while they learned."""
+    chosen = spread_out(study)
+    if len(chosen) < 2:
+        print(f"the dream is not compared: {len(chosen)} policies are there, expected 2 or more")
+        return None
     for env_id in (REAL, DREAM):
-        exams: Exams | None = None
-        for folder, line in chosen:
-            if _exam(folder, env_id, line) is not None:
-                continue
-            exams = exams or Exams(study, env_id, envs=study.judge_envs)
-            agent = next(one for one in known if folder.name.startswith(f"{one.name}-"))
-            policy = agent.resume(folder / "policies" / f"{line.samples}.zip", None)
-            print(f"{_name(folder, line)} in {env_id}")
-            exam = exams.of(policy, line, episodes=study.judge_episodes, seed=SEED)
-            append(folder / "imagined.jsonl", exam)
+        _play(study, env_id, [each for each in chosen if _exam(each[0], env_id, each[1]) is None])
     each = [[_exam(folder, env_id, line) for folder, line in chosen] for env_id in (DREAM, REAL)]
     dream, real = (np.array([exam.returns for exam in row if exam]) for row in each)
     return Imagined(names=tuple(_name(*each) for each in chosen), dream=dream, real=real)
 
 
+def _play(study: Study, env_id: str, chosen: list[tuple[Path, Progress]]) -> None:
+    exams = Exams(study, env_id, envs=study.judge_envs) if chosen else None
+    known = {each.name: each for each in contenders(study).values()}
+    for number, (folder, line) in enumerate(chosen, 1):
+        agent = known[folder.name.rsplit("-", 1)[0]]
+        policy = agent.resume(folder / "policies" / f"{line.samples}.zip", None)
+        title = f"{number}/{len(chosen)}: {_name(folder, line)}, in {env_id}"
+        assert exams is not None
+        with alone(folder):
+            exam = exams.of(
+                policy, line, episodes=study.judge_episodes, seed=TRUST_SEED, title=title
+            )
+            append(folder / "imagined.jsonl", exam)
+
+
 def _exam(folder: Path, env_id: str, line: Progress) -> Exam | None:
     exams = read(folder / "imagined.jsonl", Exam)
-    return next((e for e in exams if (e.env_id, e.samples) == (env_id, line.samples)), None)
+    return next((e for e in exams if e.env_id == env_id and e.is_of(line)), None)
 
 
 def _name(folder: Path, line: Progress) -> str:
@@ -64,14 +73,13 @@ def _name(folder: Path, line: Progress) -> str:
 def spread_out(study: Study) -> list[tuple[Path, Progress]]:
     """Snapshots at even steps of the coverage that their exams found."""
     found = []
-    for run in read_runs(study.out):
-        folder = study.out / f"{run.agent}-{run.seed}"
+    for run in finished(study.out)[0]:
+        folder = study.out / run.name
         exams = {exam.samples: float(np.mean(exam.best)) for exam in run.exams}
         for line in run.progress:
             if (folder / "policies" / f"{line.samples}.zip").exists():
                 found.append((exams[line.samples], folder, line))
-    coverages = [coverage for coverage, *_ in found]
-    chosen = []
+    coverages, chosen = [coverage for coverage, *_ in found] or [0.0], []
     for coverage in np.linspace(min(coverages), max(coverages), min(study.trusted, len(found))):
         nearest = min(found, key=lambda each: abs(each[0] - coverage))
         found.remove(nearest)
@@ -89,28 +97,38 @@ def rendered(imagined: Imagined, found: Agreement) -> str:
             for name, one in zip(imagined.names, found.policies, strict=True)
         ),
     ]
-    worst = max(one.excess.value for one in found.policies)
     pearson, spearman = (
         "not defined" if r is None else with_interval(r) for r in (found.pearson, found.spearman)
-    )
-    verdict = (
-        f"{sum(one.exploits for one in found.policies)} of {len(found.policies)} policies exploit "
-        f"the dream (more than {MARGIN:g} above the real return, and an interval above 0)"
-        if found.exploited
-        else f"Nobody exploits the dream: it flatters none by more than {MARGIN:g} "
-        f"(the most: {worst:.1f})"
     )
     return "\n".join([
         *lines, "",
         f"{len(found.policies)} policies, {imagined.real.shape[1]} episodes each from the same "
         f"starts: Pearson {pearson}, Spearman {spearman}, mean maximum rank violation "
-        f"{found.mmrv.value:.2f} of a return. {verdict}.",
+        f"{found.mmrv.value:.2f} of a return. {_verdict(found)}.",
     ])  # fmt: skip
 
 
-def _excess(interval: object) -> str:
-    low, value, high = (getattr(interval, name) for name in ("low", "value", "high"))
-    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+def _verdict(found: Agreement) -> str:
+    if found.exploited:
+        return (
+            f"{sum(one.exploits for one in found.policies)} of {len(found.policies)} policies "
+            f"exploit the dream (more than {MARGIN:g} above the real return, and an interval "
+            "above 0)"
+        )
+    worst = max((one.excess for one in found.policies), key=lambda excess: excess.value)
+    if worst.value > MARGIN:
+        return (
+            "No policy is shown to exploit the dream, but this does not rule it out: the most that "
+            f"it flatters one by is {_excess(worst)}, above {MARGIN:g} and not told from 0"
+        )
+    return (
+        f"Nobody exploits the dream: it flatters none by more than {MARGIN:g} "
+        f"(the most: {_excess(worst)})"
+    )
+
+
+def _excess(found: Interval) -> str:
+    return f"{found.value:+.1f} ({found.low:+.1f} to {found.high:+.1f})"
 
 
 def draw(imagined: Imagined, found: Agreement, out: Path) -> None:

@@ -1,21 +1,16 @@
 """What was measured, in words, whoever leads."""
 
 import math
+from dataclasses import dataclass
 
-from headline.table import (
-    GYM,
-    REAL,
-    THRESHOLDS,
-    Comparison,
-    Row,
-    count,
-    duration,
-    with_interval,
-)
-from wm_gym.evaluation.judge import Ratio, ratio_bound
+from headline.arrivals import Bounds, times_fewer
+from headline.records import GYM, REAL
+from headline.table import THRESHOLDS, Comparison, Row, count, duration, with_interval
+from wm_gym.evaluation.judge import ratio_bound
 
-_ALIKE = 1.1
-"""Prices closer than this are not told apart: exams are too far apart for more."""
+_ALIKE, _ALIKE_TIME = 1.1, 1.5
+"""Samples and times closer than this are not told apart, whatever intervals say: exams are too far
+apart, and machines too uneven, for more."""
 
 
 def headline(comparison: Comparison, one: str = "FoG", other: str = "PPO") -> str:
@@ -57,18 +52,16 @@ def _arrival(one: Row, other: Row, threshold: float) -> str | None:
     first, second = lead.reached[threshold], behind.reached[threshold]
     if first.samples is None or first.seconds is None:
         return None
+    found = _compared(lead, behind, threshold)
     said = (
         f"{lead.agent} reached coverage {threshold} with {count(first.samples)} samples "
         f"in {duration(first.seconds)}, {behind.agent} "
     )
     if second.samples is None or second.seconds is None:
-        bound = _bound(lead, behind, threshold)
-        fewer = "who needs fewer is open" if bound is None else f"> {bound} × fewer samples"
-        return f"{said}not within {count(second.spent)}: {fewer}."
-    fewer = _times(_ratio(lead, behind, threshold).k, "fewer samples", "about as many samples")
+        return f"{said}not within {count(second.spent)}: {_fewer(found)}."
     return (
         f"{said}with {count(second.samples)} in {duration(second.seconds)}: "
-        f"{fewer}, {_time(first.seconds, second.seconds)}."
+        f"{_fewer(found)}, {_time(first.seconds, second.seconds)}."
     )
 
 
@@ -76,19 +69,19 @@ def _in_short(one: Row, other: Row, threshold: float) -> str | None:
     lead, behind = _by_samples(one, other, threshold)
     if not _arrived(lead, threshold):
         return None
+    found = _compared(lead, behind, threshold)
+    if found.alone:
+        spent = count(behind.reached[threshold].spent)
+        said = (
+            f"{lead.agent} reached coverage {threshold}, {behind.agent} did not in {spent} samples"
+        )
+        return f"{said}; who needs fewer is open" if found.open else f"{said}: {found.times} fewer"
+    if found.alike or found.open:
+        said = f"{one.agent} and {other.agent} reached coverage {threshold}"
+        alike = " with about as many samples"
+        return said + (alike if found.alike else "; who needs fewer samples is open")
     said = f"{lead.agent} reached coverage {threshold}"
-    if not _arrived(behind, threshold):
-        bound = _bound(lead, behind, threshold)
-        missed = (
-            f"{said}, {behind.agent} did not in {count(behind.reached[threshold].spent)} samples"
-        )
-        return missed if bound is None else f"{missed}: > {bound} × fewer"
-    ratio = _ratio(lead, behind, threshold)
-    if ratio.k < _ALIKE:
-        return (
-            f"{one.agent} and {other.agent} reached coverage {threshold} with about as many samples"
-        )
-    return f"{said} with {ratio.k:.1f} × fewer samples than {behind.agent}"
+    return f"{said} with {found.times} fewer samples than {behind.agent}"
 
 
 def _by_samples(one: Row, other: Row, threshold: float) -> list[Row]:
@@ -100,34 +93,77 @@ def _arrived(row: Row, threshold: float) -> bool:
     return row.reached[threshold].samples is not None
 
 
-def _ratio(lead: Row, behind: Row, threshold: float) -> Ratio:
+@dataclass(frozen=True, kw_only=True)
+class _Compared:
+    """Samples to a threshold: how many times fewer whoever leads needed."""
+
+    k: float
+    """At least, where the other one never arrived."""
+
+    bounds: Bounds
+    alone: bool
+    """Whether the other one never arrived."""
+
+    @property
+    def alike(self) -> bool:
+        return self.k < _ALIKE and not self.alone
+
+    @property
+    def open(self) -> bool:
+        return self.bounds.open or self.k < _ALIKE
+
+    @property
+    def times(self) -> str:
+        return f"> {_floor(self.k)} ×" if self.alone else f"{self.k:.1f} ×"
+
+    @property
+    def interval(self) -> str:
+        if math.isinf(self.bounds.high):
+            return f"95 %: > {_floor(self.bounds.low)}"
+        return f"95 %: {self.bounds.low:.2f} to {self.bounds.high:.2f}"
+
+
+def _compared(lead: Row, behind: Row, threshold: float) -> _Compared:
     first, second = lead.reached[threshold], behind.reached[threshold]
     ratio = ratio_bound(first.samples, second.samples, spent=first.spent, other_spent=second.spent)
     assert ratio is not None, "one of them arrived"
-    return ratio
+    bounds = times_fewer(lead.runs, behind.runs, threshold)
+    return _Compared(k=ratio.k, bounds=bounds, alone=second.samples is None)
 
 
-def _bound(lead: Row, behind: Row, threshold: float) -> str | None:
-    """Rounded down; None where the other one tried for less than the first one took."""
-    k = _ratio(lead, behind, threshold).k
-    return None if k < _ALIKE else f"{math.floor(10 * k) / 10:.1f}"
+def _fewer(found: _Compared) -> str:
+    if found.alike:
+        return f"about as many samples ({found.interval})"
+    if found.open:
+        return f"who needs fewer is open ({found.times}, {found.interval})"
+    return f"{found.times} fewer samples ({found.interval})"
 
 
-def _times(k: float, more: str, alike: str) -> str:
-    return alike if k < _ALIKE else f"{k:.1f} × {more}"
+def _floor(k: float) -> str:
+    """What more than this is said of is never less."""
+    return f"{math.floor(10 * k) / 10:.1f}"
 
 
 def _time(first: float, second: float) -> str:
-    if first >= _ALIKE * second:
+    if first >= _ALIKE_TIME * second:
         return f"but {first / second:.1f} × the time"
-    return _times(second / first, "less time", "about as much time")
+    return (
+        f"{second / first:.1f} × less time"
+        if second >= _ALIKE_TIME * first
+        else "about as much time"
+    )
 
 
 def _outlook(row: Row) -> str:
-    if row.rising is None:
+    if (rise := row.rise) is None:
         return f"{row.agent} had too few exams to say whether it was still getting better."
-    how = "was still rising" if row.rising else "showed no more rise"
-    return f"When it ended, {row.agent}'s curve {how}."
+    how = "showed no rise that these exams can tell"
+    if rise.low > 0 or rise.high < 0:
+        how = "was still rising" if rise.low > 0 else "was falling"
+    return (
+        f"When it ended, {row.agent}'s curve {how} "
+        f"({rise.value:+.2f}, {rise.low:.2f} to {rise.high:.2f})."
+    )
 
 
 def _in_the_end(env_id: str, one: Row, other: Row) -> str:
@@ -135,7 +171,7 @@ def _in_the_end(env_id: str, one: Row, other: Row) -> str:
     ahead = one if a.low > b.high else other if b.low > a.high else None
     led = "no difference that the intervals would tell apart"
     return (
-        f"Judged on {env_id}, best coverage was {with_interval(a)} for {one.agent} and "
+        f"Judged on {env_id}, best coverage (IQM) was {with_interval(a)} for {one.agent} and "
         f"{with_interval(b)} for {other.agent}: {led if ahead is None else ahead.agent + ' led'}."
     )
 

@@ -1,8 +1,9 @@
 """Policies on the real system, side by side; below each, what the dream makes of its actions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import gymnasium as gym
 import numpy as np
@@ -13,8 +14,10 @@ from PIL import Image, ImageDraw
 
 from headline.plots import colours
 from wm_gym.evaluation.judge import Policy
-from wm_gym.models.world_model import WorldModel
 from wm_gym.systems import PUSH_T
+
+if TYPE_CHECKING:
+    from wm_gym.models.world_model import WorldModel
 
 SPEED = 3
 """Times the real system's."""
@@ -24,7 +27,7 @@ _SIDE = _ENLARGED * PUSH_T.frame_shape[0]
 _NAME, _CAPTION, _GAP, _FOOT = 32, 26, 8, 40
 _INK, _PAPER = (40, 40, 40), 255
 
-WorldModelName = str | Path | WorldModel
+WorldModelName: TypeAlias = "str | Path | WorldModel"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,9 +51,13 @@ def film(
     for name, policy in policies.items():
         actions = acted(policy, world_model, seed=seed, steps=steps)
         columns[name] = played(actions, world_model, seed=seed)
-    pictures, fps = film_frames(columns), SPEED * PUSH_T.fps
+    write_video(film_frames(columns), out, fps=SPEED * PUSH_T.fps)
+
+
+def write_video(pictures: Sequence[UInt8[np.ndarray, "h w c"]], out: Path, *, fps: float) -> None:
+    """All of them: an ImageSequenceClip can lose its last picture to rounding, and that is how it
+    ended."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    # an ImageSequenceClip can lose its last picture to rounding, and that is how it ended
     clip = VideoClip(lambda t: pictures[round(t * fps)], duration=(len(pictures) + 0.5) / fps)
     clip.write_videofile(str(out), fps=fps, logger=None)
 

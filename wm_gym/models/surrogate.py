@@ -56,11 +56,10 @@ class Surrogate:
                 "this world model has no logged transitions to rehearse: train one with "
                 "`wm-gym train`, which keeps some"
             )
-        if self._rehearsed is None:
-            self._rehearsed = self._logged.transitions(self._local_model)
+        rehearsed = self._remembered(self._logged)
         drawn = self._generator.get_state()
-        pick = torch.randint(len(self._rehearsed), (len(batch),), generator=self._generator)
-        both = Transitions.joined(batch, self._rehearsed[pick])
+        pick = torch.randint(len(rehearsed), (len(batch),), generator=self._generator)
+        both = Transitions.joined(batch, rehearsed[pick])
         with self._learning():
             missed, reward = self.missed(both)
             loss = missed.mean() + huber_loss(reward, torch.zeros_like(reward), delta=0.1) / 0.1
@@ -79,6 +78,21 @@ class Surrogate:
             "missed_logged": float(missed[len(batch) :].mean()),
             "reward_error": float(reward[: len(batch)].abs().mean()) * self.config.reward_scale,
         }
+
+    def logged(self) -> dict[str, Tensor] | None:
+        """The logged steps it rehearses, named as `refresh` of an environment takes them."""
+        if self._logged is None:
+            return None
+        steps = self._remembered(self._logged)
+        return {
+            "obs": steps.features, "action": steps.action, "reward": steps.reward,
+            "next_obs": steps.next_features,
+        }  # fmt: skip
+
+    def _remembered(self, logged: Logged) -> Transitions:
+        if self._rehearsed is None:
+            self._rehearsed = logged.transitions(self._local_model)
+        return self._rehearsed
 
     @contextmanager
     def _learning(self) -> Iterator[None]:
