@@ -42,8 +42,9 @@ PRESETS = {
         "Seconds; used by the tests.",
         Study(
             samples=64, num_envs=8, ppo_envs=None, horizon=10, exam_steps=10, exam_every=32,
-            exam_episodes=2, judge_episodes=4, judge_envs=2, trusted=2, film_steps=5, fog=FOG["tiny"][1],
-            ppo=PPOConfig(n_steps=4, minibatches=1, n_epochs=1), out=OUT / "tiny",
+            exam_episodes=2, judge_episodes=4, judge_envs=2, trusted=2, film_steps=5,
+            fog=FOG["tiny"][1], ppo=PPOConfig(n_steps=4, minibatches=1, n_epochs=1),
+            out=OUT / "tiny",
         ),
     ),
 }  # fmt: skip

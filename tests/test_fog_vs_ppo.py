@@ -112,7 +112,7 @@ def test_seeds_that_judge_are_never_seen_before():
 
 
 def test_exams_are_at_the_same_samples_as_far_as_both_learn():
-    paper = PRESETS["paper"][1]
+    paper = replace(PRESETS["paper"][1], samples=512_000, ppo_samples=4_096_000)
     fog, ppo = (paper.exam_places(contenders(paper)[name]) for name in ("fog", "ppo"))
     assert fog == list(range(25_600, 512_001, 25_600))
     assert ppo[: len(fog)] == fog
