@@ -26,10 +26,10 @@ class Experience:
         return min(self.seen, self.capacity)
 
     def add(self, batch: Mapping[str, Float[Tensor, "n *x"]]) -> None:
-        n = len(batch["reward"])
+        n = min(len(batch["reward"]), self.capacity)  # of more, the last ones
         at = (torch.arange(n, device=batch["reward"].device) + self.seen) % self.capacity
         for name in FIELDS:
-            self.rows[name][at] = batch[name].detach()
+            self.rows[name][at] = batch[name][-n:].detach()
         self.seen += n
 
     def draw(self, n: int, *, last: int, rng: torch.Generator) -> dict[str, Float[Tensor, "n *x"]]:

@@ -153,7 +153,7 @@ class FoG:
         logged = model.logged() if self.config.logs and isinstance(model, Remembering) else None
         if logged is None:
             return
-        experience.add({name: logged[name][-experience.capacity :] for name in FIELDS})
+        experience.add(logged)
         if not self.learner.normaliser.count:
             self.learner.normaliser.see(logged["obs"])
 
@@ -211,9 +211,7 @@ class FoG:
     def _remember(self, window: Window) -> None:
         assert self.experience is not None
         flat = {name: getattr(window, name).flatten(0, 1) for name in FIELDS}
-        self.experience.add(
-            {name: rows[-self.experience.capacity :] for name, rows in flat.items()}
-        )
+        self.experience.add(flat)
         if self.windows >= self.config.head_start:
             self.learner.normaliser.see(flat["obs"])  # till then the policy is what it was
 
