@@ -228,9 +228,7 @@ class FoG:
             )
             try:
                 found = env.refresh(batch)
-            except ValueError as error:
-                if "finite" not in str(error):
-                    raise
+            except FloatingPointError:
                 taken.append(math.nan)
                 continue
             taken.append(0.0)

@@ -61,7 +61,7 @@ class DifferentiableEnv(Protocol):
     def refresh(self, batch: Any) -> dict[str, float]:
         """Train what gives the gradients on new experience; no value of `step` changes by it.
 
-        A ValueError that says "finite" where its own gradients are not; nothing has changed then.
+        FloatingPointError where its own gradients are not finite, and then nothing has changed.
         """
 
 

@@ -436,7 +436,9 @@ def test_a_refresh_that_is_refused_is_left_out(monkeypatch):
     def now_and_then(batch):
         asked.append(len(batch))
         if len(asked) in (3, 5, 6):
-            raise ValueError("a loss of inf and gradients of norm nan, expected finite ones")
+            raise FloatingPointError(
+                "a loss of inf and gradients of norm nan, expected finite ones"
+            )
         return refresh(batch)
 
     monkeypatch.setattr(agent.env, "refresh", now_and_then)

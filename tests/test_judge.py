@@ -14,10 +14,8 @@ from baselines import Sb3VecEnv
 from wm_gym.evaluation.judge import (
     Episodes,
     Policy,
-    Ratio,
     examine,
     first_frames,
-    ratio_bound,
     rounds,
     samples_to,
     verdict,
@@ -251,11 +249,3 @@ def test_a_curve_that_never_arrives_says_so():
         samples_to([1, 2], [0.1], 0.5)
     with pytest.raises(ValueError, match="growing"):
         samples_to([1, 1], [0.1, 0.2], 0.5)
-
-
-def test_who_never_arrived_bounds_the_ratio():
-    spent = {"spent": 8.0, "other_spent": 40.0}
-    assert ratio_bound(2.0, 20.0, **spent) == Ratio(k=10.0, relation="=")
-    assert ratio_bound(2.0, None, **spent) == Ratio(k=20.0, relation=">")
-    assert ratio_bound(None, 20.0, **spent) == Ratio(k=2.5, relation="<")
-    assert ratio_bound(None, None, **spent) is None

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from headline.arrivals import Bounds, times_fewer
 from headline.records import GYM, REAL
 from headline.table import THRESHOLDS, Comparison, Row, count, duration, with_interval
-from wm_gym.evaluation.judge import ratio_bound
 
 _ALIKE, _ALIKE_TIME = 1.1, 1.5
 """Samples and times closer than this are not told apart, whatever intervals say: exams are too far
@@ -125,10 +124,12 @@ class _Compared:
 
 def _compared(lead: Row, behind: Row, threshold: float) -> _Compared:
     first, second = lead.reached[threshold], behind.reached[threshold]
-    ratio = ratio_bound(first.samples, second.samples, spent=first.spent, other_spent=second.spent)
-    assert ratio is not None, "one of them arrived"
-    bounds = times_fewer(lead.runs, behind.runs, threshold)
-    return _Compared(k=ratio.k, bounds=bounds, alone=second.samples is None)
+    assert first.samples is not None, "one of them arrived"
+    return _Compared(
+        k=(second.spent if second.samples is None else second.samples) / first.samples,
+        bounds=times_fewer(lead.runs, behind.runs, threshold),
+        alone=second.samples is None,
+    )
 
 
 def _fewer(found: _Compared) -> str:

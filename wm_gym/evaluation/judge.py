@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -215,27 +215,3 @@ def samples_to(
 
 def _midway(values: Sequence[Number]) -> list[float]:
     return [(one + other) / 2 for one, other in pairwise(values)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ratio:
-    """How many times fewer samples: k, more than k, or less than k."""
-
-    k: float
-    relation: Literal["=", ">", "<"]
-
-
-def ratio_bound(
-    samples: Number | None, other: Number | None, *, spent: Number, other_spent: Number
-) -> Ratio | None:
-    """Of `samples_to` of two agents, the second's over the first's; None where neither arrived.
-
-    Where one never arrived, it needed more than it spent, and that bounds the ratio.
-    """
-    if samples is not None and other is not None:
-        return Ratio(k=other / samples, relation="=")
-    if samples is not None:
-        return Ratio(k=other_spent / samples, relation=">")
-    if other is not None:
-        return Ratio(k=other / spent, relation="<")
-    return None

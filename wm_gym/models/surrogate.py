@@ -49,7 +49,7 @@ class Surrogate:
     def refresh(self, batch: Transitions) -> dict[str, float]:
         """One optimiser step; what it says is of the batch, before the step.
 
-        ValueError where gradients are not finite, and then nothing has changed.
+        FloatingPointError where gradients are not finite, and then nothing has changed.
         """
         if self._logged is None:
             raise ValueError(
@@ -67,7 +67,7 @@ class Surrogate:
             norm = nn.utils.clip_grad_norm_(self._parameters, 1.0)
             if not torch.isfinite(loss + norm):
                 self._generator.set_state(drawn)
-                raise ValueError(
+                raise FloatingPointError(
                     f"the batch has a loss of {loss.item()} and gradients of norm {norm.item()}, "
                     "expected finite ones: its numbers are too large"
                 )
