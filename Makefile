@@ -4,8 +4,11 @@ VENV ?= .venv
 PIP_ARGS ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+API := wm_gym wm_gym.envs wm_gym.envs.dream wm_gym.envs.gradient wm_gym.wrappers wm_gym.conformance \
+	wm_gym.systems wm_gym.data wm_gym.data.collect wm_gym.models.folder wm_gym.models.world_model \
+	wm_gym.evaluation.judge wm_gym.evaluation.agreement fog_agent baselines
 
-.PHONY: headline demo test check lint format types imports bench soak data clean
+.PHONY: headline demo test check lint format types imports docs bench soak data clean
 
 headline: $(INSTALLED)  ## both agents from scratch in the same dream, judged on the real system
 	$(BIN)/python examples/fog_vs_ppo.py
@@ -17,7 +20,7 @@ demo: $(INSTALLED)  ## log a little data, dream it anew, write pictures and vide
 test: $(INSTALLED)  ## all tests
 	$(BIN)/python -m pytest -n auto
 
-check: lint types imports  ## everything CI checks besides the tests
+check: lint types imports docs  ## everything CI checks besides the tests
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -32,6 +35,9 @@ types: $(INSTALLED)
 
 imports: $(INSTALLED)
 	$(BIN)/lint-imports
+
+docs: $(INSTALLED)  ## the API reference, as pages in out/api
+	$(BIN)/python -W error -m pdoc --docformat markdown --math -o out/api $(API)
 
 bench: $(INSTALLED)  ## speed, on this machine
 	$(BIN)/wm-gym bench --parts systems loading dream compiled profile gradient

@@ -41,6 +41,8 @@ class GradStep(Protocol):
 
 @runtime_checkable
 class DifferentiableEnv(Protocol):
+    """All that an agent asks of a world: environments that each start anew when they end."""
+
     @property
     def num_envs(self) -> int: ...
 
