@@ -37,7 +37,7 @@ class PPOConfig:
     gamma: float = 0.99
     """γ, what a step later is worth."""
 
-    gae_lambda: float = 0.9
+    gae_lambda: float = 0.95
     """λ of the advantages, and of the critic's targets."""
 
     clip_range: float = 0.2
