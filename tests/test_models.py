@@ -55,6 +55,13 @@ def test_two_hot_weights_the_two_bins_around_a_value():
     torch.testing.assert_close(weights, expected, atol=1e-6, rtol=0)
 
 
+def test_at_a_bin_two_hot_has_the_mean_of_the_slopes_on_both_sides():
+    still = torch.zeros(1)
+    slope = torch.autograd.functional.jacobian(two_hot, still)[:, 0]
+    right, left = two_hot(still + 0.05), two_hot(still - 0.05)
+    torch.testing.assert_close(slope, (right - left) / 0.1, atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_encodings_lose_nothing_and_are_differentiable(name):
     encode, numbers = ENCODINGS[name]

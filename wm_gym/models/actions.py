@@ -19,12 +19,12 @@ def two_hot(action: Float[Tensor, "*n a"]) -> Float[Tensor, "*n e"]:
 
     w_k = (b_{k+1} − x) / (b_{k+1} − b_k),   w_{k+1} = 1 − w_k
 
-    which is max(0, 1 − |x − b_j| / spacing) for every bin j: piecewise linear, sum 1.
+    which is max(0, 1 − |x − b_j| / spacing) for every bin j: piecewise linear, sum 1. At a bin, where
+    it has a kink, its gradient is the mean of those on both sides.
     """
-    bins = torch.linspace(-1, 1, BINS, dtype=action.dtype, device=action.device)
-    spacing = 2 / (BINS - 1)
-    weights = (1 - (action[..., None] - bins).abs() / spacing).clamp(min=0)
-    return weights.flatten(-2)
+    bins = torch.arange(BINS, dtype=action.dtype, device=action.device)
+    weights = 1 - ((action[..., None] + 1) * ((BINS - 1) / 2) - bins).abs()
+    return ((weights + weights.abs()) / 2).flatten(-2)  # clamp's gradient at 0 would be 1, not ½
 
 
 ENCODINGS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
