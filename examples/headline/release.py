@@ -1,4 +1,5 @@
-"""Put a finished study's records behind every later one, and its FoG policy into the package.
+"""Put a finished study's records behind every later one, its FoG policy into the package, and its
+pictures into the README.
 
 PYTHONPATH=examples python -m headline.release out/fog_vs_ppo/paper
 """
@@ -15,9 +16,12 @@ import fog_agent
 from fog_agent import FoG
 from headline.folder import COMMON, OWN, finished
 from headline.records import DREAM, GYM, README, REAL, Run
+from headline.seeds import FILM_SEED
 from headline.table import compare
+from headline.video import moving_picture
 
 PACKAGED = Path(fog_agent.__file__).parent / "packaged"
+PICTURES = ("fog_vs_ppo.png", "imagined.png")
 KEPT = ("progress.jsonl", "exams.jsonl", "judged.jsonl", OWN)
 
 
@@ -28,6 +32,14 @@ class Release:
 
     name: str = "push-t"
     """Of the packaged policy."""
+
+    world_model: str = "push-t"
+    pictures: Path = Path("docs/img")
+    """Where the README's are."""
+
+    starts: int = 4
+    steps: int = 150
+    """Of the moving picture."""
 
 
 def main(config: Release) -> None:
@@ -42,6 +54,12 @@ def main(config: Release) -> None:
     text = card(chosen, seeds=len(dreamers))
     (PACKAGED / f"{config.name}.md").write_text(text, encoding="utf-8")
     print(f"wrote {README}, {file} ({file.stat().st_size / 1e6:.1f} MB)")
+    for name in PICTURES:
+        shutil.copyfile(config.study / name, config.pictures / name)
+    moving = config.pictures / "policy.gif"
+    seeds = range(FILM_SEED, FILM_SEED + config.starts)
+    moving_picture(agent, config.world_model, moving, seeds=seeds, steps=config.steps)
+    print(f"wrote {moving} ({moving.stat().st_size / 1e6:.1f} MB), {', '.join(PICTURES)}")
 
 
 def keep_records(study: Path, runs: Sequence[Run], to: Path = README) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import gymnasium as gym
 import numpy as np
@@ -25,6 +25,7 @@ SPEED = 3
 _ENLARGED = 3
 _SIDE = _ENLARGED * PUSH_T.frame_shape[0]
 _NAME, _CAPTION, _GAP, _FOOT = 32, 26, 8, 40
+_SMALL = 190
 _INK, _PAPER = (40, 40, 40), 255
 
 WorldModelName: TypeAlias = "str | Path | WorldModel"
@@ -52,6 +53,65 @@ def film(
         actions = acted(policy, world_model, seed=seed, steps=steps)
         columns[name] = played(actions, world_model, seed=seed)
     write_video(film_frames(columns), out, fps=SPEED * PUSH_T.fps)
+
+
+def moving_picture(
+    policy: Policy, world_model: WorldModelName, out: Path, *, seeds: Sequence[int], steps: int
+) -> None:
+    """A policy where it learned and, from the same starts, where it never did: a small GIF."""
+    columns = [
+        [watched(policy, env_id, world_model, seed=seed, steps=steps) for seed in seeds]
+        for env_id in ("WM-PushT-v0", "Real-PushT-v0")
+    ]
+    names = ("in the dream, where it learned", "on the real system, where it never did")
+    pages = []
+    for t in range(0, steps + 1, 2):
+        strips = [_strip(name, row, t) for name, row in zip(names, columns, strict=True)]
+        pages.append(Image.fromarray(np.concatenate(strips)))
+    palette = pages[-1].quantize(128, dither=Image.Dither.NONE)
+    first, *rest = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    first.save(
+        out, save_all=True, append_images=rest, duration=2000 // (SPEED * PUSH_T.fps), loop=0
+    )
+
+
+def watched(
+    policy: Policy, env_id: str, world_model: WorldModelName, *, seed: int, steps: int
+) -> Shown:
+    """One episode from a start of the real system's, as people see it."""
+    frame, _ = gym.make("Real-PushT-v0").reset(seed=seed)
+    env = gym.make(
+        env_id, obs_type="latent", world_model=world_model, horizon=steps, render_mode="rgb_array"
+    )
+    dreams = env_id.startswith("WM")
+    obs, info = env.reset(seed=seed, options={"frames": frame[None]} if dreams else None)
+    frames, coverage, state, begun = [_small(env.render())], [info["coverage"]], None, True
+    for _ in range(steps):
+        action, state = policy.predict(obs[None], state, np.array([begun]), deterministic=True)
+        obs, *_, info = env.step(action[0])
+        begun = False
+        frames.append(_small(env.render()))
+        coverage.append(info["coverage"])
+    env.close()
+    return Shown(frames=np.stack(frames), coverage=np.array(coverage))
+
+
+def _small(picture: Any) -> UInt8[np.ndarray, "h w c"]:
+    shrunk = Image.fromarray(np.asarray(picture)).resize((_SMALL, _SMALL), Image.Resampling.BOX)
+    return np.asarray(shrunk)
+
+
+def _strip(name: str, row: Sequence[Shown], t: int) -> UInt8[np.ndarray, "h w c"]:
+    page = Image.new("RGB", (len(row) * (_SMALL + _GAP) + _GAP, _SMALL + _CAPTION), (_PAPER,) * 3)
+    pen = ImageDraw.Draw(page)
+    pen.text((_GAP, _CAPTION / 2), name, _INK, anchor="lm", font_size=15)
+    time = f"{t / PUSH_T.fps:.0f} s; mean coverage {np.mean([s.coverage[t] for s in row]):.2f}"
+    pen.text((page.width - _GAP, _CAPTION / 2), time, _INK, anchor="rm", font_size=15)
+    for number, shown in enumerate(row):
+        left = _GAP + number * (_SMALL + _GAP)
+        page.paste(Image.fromarray(shown.frames[t]), (left, _CAPTION))
+    return np.asarray(page)
 
 
 def write_video(pictures: Sequence[UInt8[np.ndarray, "h w c"]], out: Path, *, fps: float) -> None:
