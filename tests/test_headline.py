@@ -25,7 +25,15 @@ from headline.records import (
 )
 from headline.table import compare, count, duration, rendered
 from headline.verdict import headline, verdict
-from headline.video import acted, film, film_frames, played, write_video
+from headline.video import (
+    acted,
+    film,
+    film_frames,
+    moving_picture,
+    played,
+    watched,
+    write_video,
+)
 from moviepy import VideoFileClip
 from PIL import Image
 from tiny_world import make_world_model
@@ -448,6 +456,18 @@ def test_the_film_has_a_column_a_policy_and_is_the_same_twice(world_model, tmp_p
     assert imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "one.mp4"))[0] == 6
     with VideoFileClip(str(tmp_path / "one.mp4")) as clip:
         assert (clip.size, clip.fps) == ([600, 700], 15)
+
+
+def test_the_moving_picture_shows_every_other_step_of_dream_and_real(world_model, tmp_path):
+    out = tmp_path / "new" / "policy.gif"
+    moving_picture(Scripted(0), world_model, out, seeds=(3, 4), steps=4)
+    with Image.open(out) as picture:
+        assert (picture.size, picture.n_frames) == ((404, 432), 3)
+    one = watched(Scripted(0), "Real-PushT-v0", world_model, seed=3, steps=2)
+    other = watched(Scripted(1), "WM-PushT-v0", world_model, seed=3, steps=2)
+    assert one.frames.shape == other.frames.shape == (3, 190, 190, 3)
+    assert one.coverage[0] == gym.make("Real-PushT-v0").reset(seed=3)[1]["coverage"]
+    assert (one.frames[0] != one.frames[2]).any()
 
 
 @pytest.mark.parametrize(("number", "fps"), [(7, 15.0), (97, 10), (148, 5.0)])
