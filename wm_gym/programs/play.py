@@ -1,74 +1,242 @@
-"""`wm-gym play`: push the T about with the keyboard, in the dream or in the real system."""
+"""`wm-gym play`: a real system and its dream, side by side, under the same mouse or keys."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
-from gymnasium.utils.play import play as play_with_keys
+import pygame
 
-import wm_gym  # noqa: F401
+from wm_gym.envs.dream import DreamEnv
+from wm_gym.envs.real import RealEnv
+from wm_gym.programs.play_controls import COMMANDS, Controls
+from wm_gym.programs.play_film import Film
+from wm_gym.programs.play_session import Session
+from wm_gym.programs.play_window import SIZE, Status, Window
 
-KEYS = {"w": (0, -1), "a": (-1, 0), "s": (0, 1), "d": (1, 0)}
-"""And which way each moves the tool: x to the right, y down."""
+REFRESH = 30
+"""Times a second that keys are looked at."""
+
+DREAM, REAL = "wm_gym.envs.dream:DreamEnv", "wm_gym.envs:RealEnv"
 
 
 def play(
     env_id: str = "WM-PushT-v0",
     /,
     world_model: Path | None = None,
+    alone: bool = False,
     seed: int = 0,
     speed: float = 0.5,
-    fps: int = 5,
+    fps: float | None = None,
+    horizon: int | None = None,
+    arrow_steps: int = 1,
+    out: Path = Path("out"),
 ) -> None:
-    """Move the tool with W, A, S and D, two at once for slants; Escape ends it.
+    """Play the real system and its dream side by side, from the same frame, with the same actions.
+
+    The tool goes towards the mouse, or with W, A, S, D; the window says what other keys do. The
+    arrow in the dream is its gradient: the action that would raise the reward. Beside a dream is
+    its system's first real stand-in, beside a real system its packaged dream, if there is one.
 
     Args:
-        env_id: WM-PushT-v0 (the dream), Real-PushT-v0, or WM-v0 with --world-model.
+        env_id: WM-PushT-v0, Real-GymPushT-v0, one of your own, or WM-v0 with --world-model.
         world_model: A model folder to dream with.
-        seed: Of the first episode.
-        speed: The length of an action, of the most there is.
-        fps: Steps a second; 5 is real time.
+        alone: Only what was asked for, nothing beside it.
+        seed: Of the first start; N goes on to the next.
+        speed: The length of an action by keys, of the most there is.
+        fps: Steps a second; by default as fast as the real system.
+        horizon: Steps of an episode; by default the system's.
+        arrow_steps: Steps whose rewards' sum the arrow shows the gradient of; 0: no arrow.
+        out: Folder for videos.
     """
     if not 0 < speed <= 1:
         raise ValueError(f"speed is {speed}, expected more than 0, up to 1")
-    chosen: dict[str, Any] = {} if world_model is None else {"world_model": world_model}
-    env = SeededOnce(gym.make(env_id, render_mode="rgb_array", **chosen))
-    best = 0.0
-
-    def note(*step: Any) -> None:
-        nonlocal best
-        best = max(best, step[-1]["best_coverage"])
-
-    actions = {keys: speed * way for keys, way in key_actions().items()}
+    if fps is not None and not 0 < fps <= REFRESH:
+        raise ValueError(f"fps is {fps}, expected more than 0, up to {REFRESH}")
+    if arrow_steps < 0:
+        raise ValueError(f"arrow_steps is {arrow_steps}, expected 0 or more")
+    rules: dict[str, Any] = {} if horizon is None else {"horizon": horizon}
+    real, dream = opened(env_id, world_model, alone=alone, rules=rules)
+    player = Player(
+        Session(real, dream, seed=seed, arrow_steps=arrow_steps), speed=speed, fps=fps, out=out
+    )
     try:
-        play_with_keys(
-            env, keys_to_action=actions, noop=np.zeros(2, np.float32), fps=fps, seed=seed,
-            callback=note,
-        )  # fmt: skip
+        player.run()
     finally:
-        env.close()
-    print(f"best coverage: {best:.2f}")
+        player.close()
+    for side, best in player.session.best.items():
+        print(f"best coverage, {side}: {best:.2f}")
+    for path in player.films:
+        print(f"video: {path}")
 
 
-class SeededOnce(gym.Wrapper[Any, Any, Any, Any]):
-    """Every reset of `gymnasium.utils.play` gives the seed; only the first is meant."""
+def opened(
+    env_id: str,
+    world_model: Path | None,
+    *,
+    alone: bool,
+    rules: dict[str, Any],
+) -> tuple[RealEnv | None, DreamEnv | None]:
+    """What was asked for, and what belongs beside it, as far as there is such a thing."""
+    module, _, name = env_id.rpartition(":")
+    if module:
+        import_module(module)
+    kind = gym.spec(name).entry_point
+    if kind not in (DREAM, REAL):
+        raise ValueError(f"{name} is neither a dream nor a real system, expected e.g. WM-PushT-v0")
+    if kind == REAL and alone and world_model is not None:
+        raise ValueError(f"{name} alone dreams of nothing: leave out world_model, or alone")
+    real = dream = None
+    dreaming = {**rules, "obs_type": "latent"}
+    if kind == DREAM:
+        chosen = {} if world_model is None else {"world_model": world_model}
+        dream = _made(name, **dreaming, **chosen)
+        twin = None if alone else next(iter(dream.system.simulators), None)
+        real = None if twin is None else _made(twin, **rules)
+    else:
+        real = _made(name, **rules)
+        model = real.system.world_model if world_model is None else world_model
+        if not alone and model is not None:
+            dream = _made(f"WM-{real.system.name}-v0", **dreaming, world_model=model)
+    return real, dream
 
-    seeded = False
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        seed, self.seeded = None if self.seeded else seed, True
-        return self.env.reset(seed=seed, options=options)
+def _made(env_id: str, **chosen: Any) -> Any:
+    return gym.make(env_id, disable_env_checker=True, **chosen).unwrapped
 
 
-def key_actions() -> dict[str, np.ndarray]:
-    """One key or two at once, in any order, to a direction of length 1."""
-    ways = {key: np.array(way, np.float32) for key, way in KEYS.items()}
-    for first in KEYS:
-        for second in KEYS:
-            way = ways[first] + ways[second]
-            if first != second and way.any():
-                ways[first + second] = way / np.sqrt(2, dtype=np.float32)
-    return ways
+class Player:
+    """Keys become steps and commands, steps become pictures."""
+
+    def __init__(
+        self, session: Session, *, speed: float = 0.5, fps: float | None = None, out: Path
+    ) -> None:
+        self.session, self._out = session, out
+        self.window = Window(session)
+        self.controls = Controls(session.system, speed)
+        self._fps = session.system.fps if fps is None else fps
+        self._wait = 0.0
+        """Seconds until the next step."""
+        self.paused, self._fresh, self.running = False, True, True
+        self._notice = ""
+        self._film: Film | None = None
+        self.films: list[Path] = []
+        self.show()
+
+    def run(self) -> None:
+        clock = pygame.time.Clock()
+        while self.running:
+            self.tick(clock.tick(REFRESH) / 1000)
+
+    def tick(self, seconds: float) -> None:
+        """Heed what has happened, and step if it is time; a fresh start waits for a move."""
+        events = pygame.event.get()
+        for event in events:
+            self._heed(event)
+        self._fresh = self._fresh and not self.controls.moving
+        stopped = self.paused or self._fresh or self.session.now.over
+        self._wait -= seconds
+        if self._wait <= 0:
+            self._wait = 0.0 if stopped else max(self._wait + 1 / self._fps, 0.0)
+            if not stopped:
+                self._step()
+        if events:
+            self._draw(filming=self._film is not None)
+
+    def show(self) -> None:
+        """A new moment: drawn, and a picture of the film, if there is one."""
+        if self._film is not None:
+            self._draw(filming=False)
+            self._film.add(self.window.pixels())
+        self._draw(filming=self._film is not None)
+
+    def _draw(self, *, filming: bool) -> None:
+        word = ""
+        if self.session.now.over:
+            word = "the episode is over: R same start, N new start"
+        elif self.paused:
+            word = "paused"
+        elif self._fresh:
+            word = "move, and it begins"
+        self.window.draw(
+            Status(
+                word=word,
+                notice=self._notice,
+                filming=filming,
+                mouse=self.controls.mouse,
+            )
+        )
+
+    def close(self) -> None:
+        self._stop_film()
+        self.window.close()
+        self.session.close()
+
+    def _heed(self, event: Any) -> None:
+        if event.type == pygame.QUIT:
+            self.running = False
+        place = self.window.place(event.pos) if event.type == pygame.MOUSEMOTION else None
+        self.controls.heed(event, place)
+        if event.type == pygame.KEYDOWN and event.key in COMMANDS:
+            self._command(COMMANDS[event.key])
+
+    def _command(self, name: str) -> None:
+        session, self._notice = self.session, ""
+        match name:
+            case "quit":
+                self.running = False
+            case "pause":
+                self.paused, self._fresh = not (self.paused or self._fresh), False
+            case "step":
+                self.paused, self._fresh = True, False
+                self._step()
+            case "branch":
+                session.save()
+                self._notice = f"saved step {session.steps}: G goes back to it"
+            case "back":
+                self._back()
+            case "resync":
+                self._resync()
+            case "again" | "next":
+                session.restart(session.seed + (name == "next"))
+                self._fresh, self.paused = True, False
+                self.controls.release()
+                self.show()
+            case "video":
+                self._toggle_film()
+
+    def _step(self) -> None:
+        if self.session.now.over:
+            return
+        self.session.step(self.controls.action(self.session.now))
+        self._notice = ""
+        self.show()
+
+    def _back(self) -> None:
+        if self.session.branch is None:
+            self._notice = "nothing is saved yet: B saves"
+            return
+        self.session.back()
+        self.paused, self._notice = True, f"back at step {self.session.steps}"
+        self.show()
+
+    def _resync(self) -> None:
+        if None in (self.session.now.real, self.session.now.dream):
+            self._notice = "there is no real system and dream side by side"
+            return
+        self.session.resync()
+        self._notice = "the dream goes on from the real frames"
+        self.show()
+
+    def _toggle_film(self) -> None:
+        if self._film is None:
+            self._film = Film(self._out, SIZE, self._fps)
+            self.show()
+        else:
+            self._stop_film()
+            self._notice = f"wrote {self.films[-1]}"
+
+    def _stop_film(self) -> None:
+        if self._film is not None:
+            self.films.append(self._film.close())
+            self._film = None

@@ -2,12 +2,14 @@
 
 from wm_gym.systems.check import check_system
 from wm_gym.systems.dot import DOT
+from wm_gym.systems.origin import Bounds, Origin, system_from
 from wm_gym.systems.pusht import PUSH_T
 from wm_gym.systems.registry import (
     Behaviour,
     Pilot,
     Simulator,
     System,
+    Tool,
     register_dream,
     register_system,
     registered_systems,
@@ -22,11 +24,15 @@ __all__ = [
     "DOT",
     "PUSH_T",
     "Behaviour",
+    "Bounds",
+    "Origin",
     "Pilot",
     "Simulator",
     "System",
+    "Tool",
     "check_system",
     "register_system",
     "registered_systems",
+    "system_from",
     "system_named",
 ]

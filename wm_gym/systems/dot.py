@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from wm_gym.systems.behaviours import noisy, smooth
-from wm_gym.systems.registry import System
+from wm_gym.systems.registry import System, Tool
 
 HEIGHT, WIDTH = 48, 64
 GOAL = np.array([44.0, 16.0, 9.0])
@@ -90,4 +90,5 @@ DOT = System(
     tasks=("Move the disc onto the ring.",),
     behaviours={"smooth": smooth(3), "noisy": noisy(3)},
     play={"smooth": 0.5, "noisy": 0.5},
+    tool=Tool(position=("x", "y"), board=(64.0, 48.0), reach=4.0),
 )

@@ -57,6 +57,20 @@ Behaviour: TypeAlias = Callable[[np.random.Generator], Pilot]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tool:
+    """What the first two numbers of an action move, right and down: a mouse can lead it there."""
+
+    position: tuple[str, str]
+    """Its x and y, by their `state_names`."""
+
+    board: tuple[float, float]
+    """Width and height of the picture, in the same units."""
+
+    reach: float
+    """How far an action of 1 moves it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class System:
     """Everything that shells, data and dreams need to know about one system."""
 
@@ -64,7 +78,8 @@ class System:
     """As in the environment ids: `Real-<name>-v0`, `WM-<name>-v0`."""
 
     simulators: Mapping[str, str]
-    """Environment id to entry point ("module:Class") of each stand-in; the first is the default."""
+    """Environment id to entry point ("module:Class") of each stand-in; the first is the default.
+    There are none of a system that is known from logs alone."""
 
     frame_shape: tuple[int, int, int]
     action_size: int
@@ -105,6 +120,9 @@ class System:
     play: Mapping[str, float] = field(default_factory=dict)
     """Shares of the behaviours in the play that a world model learns from; they sum to 1."""
 
+    tool: Tool | None = None
+    """Where to find what is moved; a system without one is played with keys alone."""
+
     def __post_init__(self) -> None:
         if min(self.frame_shape) < 1:
             raise ValueError(
@@ -115,13 +133,17 @@ class System:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         if not len(self.state_names) == len(self.state_low) == len(self.state_high):
             raise ValueError("state_names, state_low and state_high are not of equal length")
-        if not self.simulators or not self.tasks:
-            raise ValueError(f"system {self.name!r} needs at least one simulator and one task")
+        if not self.tasks:
+            raise ValueError(f"system {self.name!r} needs at least one task")
         if self.play and abs(sum(self.play.values()) - 1) > 1e-6:
             raise ValueError(f"the shares of play are {dict(self.play)}, expected a sum of 1")
         if not set(self.play) <= set(self.behaviours):
             raise ValueError(
                 f"play has {set(self.play) - set(self.behaviours)}, unknown behaviours"
+            )
+        if self.tool is not None and not set(self.tool.position) <= set(self.state_names):
+            raise ValueError(
+                f"the tool's position is {self.tool.position}, expected two of {self.state_names}"
             )
 
     @property
@@ -147,6 +169,8 @@ def register_system(system: System) -> System:
     """
     if system.name in _SYSTEMS:
         raise ValueError(f"a system named {system.name!r} is registered already")
+    if not system.simulators:
+        raise ValueError(f"system {system.name!r} needs at least one simulator to be registered")
     _SYSTEMS[system.name] = system
     for env_id in system.simulators:
         gym.register(
@@ -184,6 +208,7 @@ __all__ = [
     "Pilot",
     "Simulator",
     "System",
+    "Tool",
     "register_system",
     "registered_systems",
     "system_named",

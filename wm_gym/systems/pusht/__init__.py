@@ -8,7 +8,8 @@ from wm_gym.systems.pusht import geometry
 from wm_gym.systems.pusht.expert import expert
 from wm_gym.systems.pusht.play import correct, push
 from wm_gym.systems.pusht.reward import reward
-from wm_gym.systems.registry import System
+from wm_gym.systems.pusht.simulator import REACH
+from wm_gym.systems.registry import System, Tool
 
 
 def _coverage(state: Float[np.ndarray, "*n s"]) -> Float[np.ndarray, "*n"]:
@@ -43,4 +44,5 @@ PUSH_T = System(
     world_model="push-t",
     probe="wm_gym.systems.pusht.probe",
     play={"smooth": 0.1, "noisy": 0.1, "push": 0.45, "correct": 0.35},
+    tool=Tool(position=("tool_x", "tool_y"), board=(512.0, 512.0), reach=REACH),
 )

@@ -1,0 +1,236 @@
+"""What `wm-gym play` plays: a real system and its dream under the same actions; no window."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+
+from wm_gym.envs.dream import DreamEnv
+from wm_gym.envs.episodes import EnvState
+from wm_gym.envs.real import RealEnv
+from wm_gym.evaluation.rollouts import probe_of
+from wm_gym.systems import System
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Side:
+    """One of the two at one moment."""
+
+    frame: UInt8[np.ndarray, "h w c"]
+    coverage: float | None
+    """None where nobody logged any."""
+
+    reward: float | None
+    """Of the step that led here: none at a start."""
+
+    uncertainty: float | None
+    """Of a dream."""
+
+    tool: tuple[float, float] | None
+    """Where it is, as a share of the picture's width and height."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scene:
+    """Both at one moment."""
+
+    action: Float[np.ndarray, "a"]
+    """That led here."""
+
+    real: Side | None
+    dream: Side | None
+    arrow: Float[np.ndarray, "a"] | None
+    """Which action would raise the dream's reward, and by how much; none once it is over."""
+
+    over: bool
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Branch:
+    """Where one can go back to."""
+
+    real: EnvState | None
+    dream: EnvState | None
+    scenes: tuple[Scene, ...]
+
+
+class Session:
+    """Both start at what the real system shows; a dream without one starts as it likes."""
+
+    def __init__(
+        self, real: RealEnv | None, dream: DreamEnv | None, *, seed: int = 0, arrow_steps: int = 1
+    ) -> None:
+        either = dream if real is None else real
+        assert either is not None
+        self._real, self._dream, self._arrow_steps = real, dream, arrow_steps
+        self.system: System = either.system
+        self.names = {"real": _name(real), "dream": _name(dream)}
+        self._probe = probe_of(self.system)
+        self.scenes: list[Scene] = []
+        """Since the start."""
+        self.left: list[Scene] = []
+        """How it went on after the branch, before one went back."""
+        self.branch: Branch | None = None
+        self.best: dict[str, float] = {}
+        """Coverage of each side, over all that was played."""
+        self.restart(seed)
+
+    @property
+    def now(self) -> Scene:
+        return self.scenes[-1]
+
+    @property
+    def steps(self) -> int:
+        """Since the start."""
+        return len(self.scenes) - 1
+
+    def restart(self, seed: int) -> None:
+        """Both at the start that this seed draws."""
+        self.seed = seed
+        real = dream = None
+        if self._real is not None:
+            obs, info = self._real.reset(seed=seed)
+            real = self._real_side(obs, info, None)
+        if self._dream is not None:
+            options = None if real is None else {"frames": real.frame[None]}
+            _, info = self._dream.reset(seed=seed, options=options)
+            dream = self._dream_side(info, None, real)
+        still = np.zeros(self.system.action_size, np.float32)
+        self.scenes, self.left = [self._scene(still, real, dream, over=False)], []
+
+    def step(self, action: Float[np.ndarray, "a"]) -> None:
+        """The same action for both; nothing happens once one of them is over."""
+        if self.now.over:
+            return
+        real, dream, over = None, None, False
+        if self._real is not None:
+            obs, reward, terminated, truncated, info = self._real.step(action)
+            real, over = self._real_side(obs, info, reward), terminated or truncated
+        if self._dream is not None:
+            _, reward, terminated, truncated, info = self._dream.step(action)
+            dream = self._dream_side(info, reward, real)
+            over = over or terminated or truncated
+        self.scenes.append(self._scene(np.array(action), real, dream, over=over))
+
+    def save(self) -> None:
+        """Remember this moment, to go back to as often as one likes."""
+        self.branch = Branch(
+            real=None if self._real is None else self._real.get_state(),
+            dream=None if self._dream is None else self._dream.get_state(),
+            scenes=tuple(self.scenes),
+        )
+        self.left = []
+
+    def back(self) -> None:
+        """To the moment that was saved; the same actions then have the same future."""
+        assert self.branch is not None
+        if self._real is not None:
+            self._real.set_state(self.branch.real)
+        if self._dream is not None:
+            self._dream.set_state(self.branch.dream)
+        same = self.scenes[: len(self.branch.scenes)] == list(self.branch.scenes)
+        self.left = self.scenes[len(self.branch.scenes) - 1 :] if same else []
+        self.scenes = list(self.branch.scenes)
+
+    def resync(self) -> None:
+        """Let the dream go on from what the real system has shown so far."""
+        assert self._dream is not None
+        shown = [scene.real for scene in self.scenes if scene.real is not None]
+        options = {
+            "frames": np.stack([real.frame for real in shown]),
+            "actions": np.stack([np.zeros(self.system.action_size), *self._actions()])[1:],
+        }
+        _, info = self._dream.reset(options=options)
+        dream = self._dream_side(info, None, self.now.real)
+        arrow = None if self.now.over else self._arrow()
+        self.scenes[-1] = replace(self.now, dream=dream, arrow=arrow)
+
+    def close(self) -> None:
+        for env in (self._real, self._dream):
+            if env is not None:
+                env.close()
+
+    def _actions(self) -> list[np.ndarray]:
+        return [scene.action for scene in self.scenes[1:]]
+
+    def _scene(
+        self, action: np.ndarray, real: Side | None, dream: Side | None, *, over: bool
+    ) -> Scene:
+        arrow = None if over or dream is None else self._arrow()
+        return Scene(action=action, real=real, dream=dream, arrow=arrow, over=over)
+
+    def _arrow(self) -> Float[np.ndarray, "a"] | None:
+        if self._dream is None or not self._arrow_steps:
+            return None
+        return reward_slope(self._dream, self._arrow_steps)
+
+    def _real_side(self, obs: np.ndarray, info: dict[str, Any], reward: float | None) -> Side:
+        self._note("real", info)
+        return Side(
+            frame=obs,
+            coverage=info.get("coverage"),
+            reward=reward,
+            uncertainty=None,
+            tool=tool_at(self.system, info["state"]),
+        )
+
+    def _dream_side(self, info: dict[str, Any], reward: float | None, real: Side | None) -> Side:
+        """Where the tool is, is read off the picture, or else as in the real system."""
+        assert self._dream is not None
+        self._note("dream", info)
+        frame, tool = self._dream.get_state().world.frame, None
+        if self._probe is not None:
+            tool = tool_at(self.system, self._probe.read_state(frame[None]).state[0])
+        elif real is not None:
+            tool = real.tool
+        return Side(
+            frame=frame,
+            coverage=info.get("coverage"),
+            reward=reward,
+            uncertainty=info["uncertainty"],
+            tool=tool,
+        )
+
+    def _note(self, side: str, info: dict[str, Any]) -> None:
+        if "best_coverage" in info:
+            self.best[side] = max(self.best.get(side, 0.0), info["best_coverage"])
+
+
+def reward_slope(dream: DreamEnv, steps: int) -> Float[np.ndarray, "a"]:
+    """∂(r₁ + … + r_k)/∂a of one action held for k steps, at a = 0; the dream stays where it is.
+
+    About standing still: there the slope points at what the real system would reward more often
+    than about the action of the moment, and no better over more steps (LOG).
+    """
+    state = dream.get_state()
+    held = torch.zeros(dream.system.action_size, requires_grad=True)
+    total = torch.zeros(())
+    dream.begin_window()
+    for _ in range(steps):
+        out = dream.step_with_grad(held)
+        total = total + out.reward.cpu()
+        if out.terminated or out.truncated:
+            break
+    dream.set_state(state)
+    return torch.autograd.grad(total, held)[0].numpy()
+
+
+def drawn(system: System, action: Float[np.ndarray, "a"]) -> tuple[float, float]:
+    """Which way it goes in a picture, right and down; where nothing is said of one, more is up."""
+    x, y = np.append(action, 0.0)[:2]
+    return float(x), float(y) if system.tool is not None else -float(y)
+
+
+def tool_at(system: System, state: Float[np.ndarray, "s"]) -> tuple[float, float] | None:
+    """As a share of the picture's width and height; None where the record does not say."""
+    if system.tool is None:
+        return None
+    x, y = (float(state[system.state_names.index(name)]) for name in system.tool.position)
+    width, height = system.tool.board
+    return x / width, y / height
+
+
+def _name(env: RealEnv | DreamEnv | None) -> str:
+    return "" if env is None or env.spec is None else env.spec.id

@@ -1,0 +1,131 @@
+"""Systems that nobody registered: what a log tells of one is all that a dream of it needs."""
+
+import math
+import reprlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from wm_gym.systems.registry import System, registered_systems, system_named
+
+LONGEST_TEXT, LARGEST_COUNT = 1000, 10**6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """What −1 and 1 stand for, entry by entry, where actions are told in [−1, 1]."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        numbers = (*self.low, *self.high)
+        if len(self.low) != len(self.high) or not self.low or not all(map(math.isfinite, numbers)):
+            raise ValueError(f"bounds are {self}, expected as many finite lows as highs")
+        if any(low >= high for low, high in zip(self.low, self.high, strict=True)):
+            raise ValueError(f"bounds are {self}, expected each low below its high")
+
+    def to_unit(self, action: Float[np.ndarray, "*n a"]) -> Float[np.ndarray, "*n a"]:
+        """What lies beyond the bounds lies beyond ±1."""
+        low, high = np.array(self.low), np.array(self.high)
+        return np.asarray(2 * (action - low) / (high - low) - 1)
+
+    def from_unit(self, unit: Float[np.ndarray, "*n a"]) -> Float[np.ndarray, "*n a"]:
+        low, high = np.array(self.low), np.array(self.high)
+        return np.asarray(low + (unit + 1) / 2 * (high - low))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What a log tells of the system it is of; kept with a model, whose dreams then need no record.
+
+    It may come from anybody's `config.json`, so everything is checked.
+    """
+
+    fps: int
+    horizon: int
+    """Transitions of the longest episode that was logged."""
+
+    task: str = ""
+    has_reward: bool = True
+    """False: nobody logged one, and dreams say 0."""
+
+    has_coverage: bool = True
+    """False: nobody logged one, and dreams say nothing of it, nor of success."""
+
+    bounds: Bounds | None = None
+    """None: the system itself takes [−1, 1]."""
+
+    def __post_init__(self) -> None:
+        for name in ("fps", "horizon"):
+            if not 1 <= getattr(self, name) <= LARGEST_COUNT:
+                raise ValueError(
+                    f"origin's {name} is {getattr(self, name)}, expected 1 to {LARGEST_COUNT}"
+                )
+        if len(self.task) > LONGEST_TEXT:
+            raise ValueError(f"origin's task is {reprlib.repr(self.task)}, expected less of it")
+
+    @classmethod
+    def from_json(cls, content: Any) -> "Origin":
+        kinds = {"fps": int, "horizon": int, "task": str, "has_reward": bool, "has_coverage": bool}
+        if not isinstance(content, Mapping) or set(content) != {*kinds, "bounds"}:
+            raise ValueError(
+                f"origin is {reprlib.repr(content)}, expected a table of {[*kinds, 'bounds']}"
+            )
+        for name, kind in kinds.items():
+            if type(content[name]) is not kind:
+                raise ValueError(
+                    f"origin's {name} is {reprlib.repr(content[name])}, expected a {kind.__name__}"
+                )
+        return cls(**{**content, "bounds": bounds_from_json(content["bounds"])})
+
+
+def bounds_from_json(content: Any) -> Bounds | None:
+    match content:
+        case None:
+            return None
+        case {"low": [*low], "high": [*high], **rest} if not rest:
+            if all(type(x) in (int, float) for x in (*low, *high)):
+                return Bounds(low=tuple(map(float, low)), high=tuple(map(float, high)))
+    raise ValueError(f"bounds are {reprlib.repr(content)}, expected numbers low and high")
+
+
+def system_from(
+    name: str,
+    origin: Origin | None,
+    *,
+    frame_shape: tuple[int, int, int],
+    action_size: int,
+    context: int,
+) -> System:
+    """The registered record of this name; else what the log told, of no known state."""
+    if name in registered_systems() or origin is None:
+        return system_named(name)
+    if origin.bounds is not None and len(origin.bounds.low) != action_size:
+        raise ValueError(
+            f"the bounds are of {len(origin.bounds.low)} numbers, "
+            f"expected one for each of {action_size} of an action"
+        )
+    return System(
+        name=name,
+        simulators={},
+        frame_shape=frame_shape,
+        action_size=action_size,
+        state_names=(),
+        state_low=(),
+        state_high=(),
+        reward=_unknown,
+        coverage=_unknown,
+        fps=origin.fps,
+        context=context,
+        horizon=origin.horizon,
+        success_threshold=0.95,
+        tasks=(origin.task or name,),
+    )
+
+
+def _unknown(*_: np.ndarray) -> np.ndarray:
+    raise ValueError("nobody registered this system: its rewards and coverages are in logs alone")
