@@ -1,0 +1,280 @@
+"""How true dreams are: what `wm-gym evaluate` found, or the scores that a model folder keeps."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from wm_gym.evaluation.report import HIDDEN
+from wm_gym.evaluation.rollouts import REAL, RECONSTRUCTION, RESIDUAL, STILL, UNCERTAINTY
+from wm_gym.programs.report_html import (
+    NOTHING,
+    Child,
+    Gap,
+    Html,
+    figure,
+    film,
+    folded,
+    gap,
+    number,
+    paragraph,
+    picture,
+    section,
+    table,
+    with_interval,
+)
+from wm_gym.programs.report_sources import Found, Json, Model, interval
+from wm_gym.programs.report_svg import Chart, Curve, Point, panels
+
+FILMSTRIP, DREAM = "filmstrip.png", "dream.mp4"
+OTHERS = {
+    "reward": "reward error",
+    "coverage": "coverage error",
+    "ssim": "SSIM",
+    "psnr": "PSNR, dB",
+}
+REFERENCES = {
+    STILL: "if nothing moved",
+    REAL: "read off the real frame",
+    RECONSTRUCTION: "of the reconstructed real frame",
+}
+NUDGED = "the real system, nudged"
+
+Rows = list[Sequence[Child]]
+
+
+def films(found: Found | Gap) -> Html:
+    """Dreams to look at."""
+    title = "Real above dream"
+    if isinstance(found, Gap):
+        return section("films", title, gap(found))
+    shown = [
+        _moving(found.folder / DREAM, "film"),
+        _strip(found.folder / FILMSTRIP),
+    ]
+    missing = [
+        gap(Gap(what=name, why=f"{name} is not in {found.folder}", command=_command(found)))
+        for name in (DREAM, FILMSTRIP)
+        if not (found.folder / name).exists()
+    ]
+    return section("films", title, *shown, *missing)
+
+
+def _moving(file: Path, name: str) -> Html | None:
+    if not file.exists():
+        return None
+    said = "Whole episodes, not picked. Above: the real system. Below: the dream, which was shown "
+    said += "the first frames and then only the actions. Twice real speed."
+    return figure(said, film(file, alt="Film of real episodes above their dreams"), name=name)
+
+
+def _strip(file: Path) -> Html | None:
+    if not file.exists():
+        return None
+    alt = "Filmstrip: frames of the real system above those of its dream, by step"
+    said = "The same by step. Step 0 is the last real frame shown, and its reconstruction."
+    return figure(said, picture(file, alt=alt, least=760), name="filmstrip")
+
+
+def fidelity(found: Found | Gap, model: Model) -> Html:
+    title = "Fidelity"
+    if isinstance(found, Gap):
+        return section("fidelity", title, gap(found), _scores(model))
+    with found.understood() as content:
+        table_of = _Tables(content, model.units)
+        return section(
+            "fidelity", title,
+            paragraph(
+                "Errors of open-loop dreams: from real frames, under the logged actions, on "
+                "episodes that were never trained on. Medians over rollouts, with 95 % bootstrap "
+                "intervals."
+            ),
+            figure(
+                "Median error by steps dreamt; bands are 95 % intervals of the median. Grey: the "
+                "real system run again from a start that a picture hardly tells apart.",
+                panels(table_of.charts()), name="fidelity",
+            ),
+            table_of.main(),
+            folded("All fidelity figures", table_of.rest()),
+            folded("What the heads say of real frames", _calibration(content)),
+        )  # fmt: skip
+
+
+def headline(found: Found | Gap, model: Model) -> tuple[str, Child, str]:
+    """The first probed error, or the PSNR, a few steps into the first behaviour's dreams."""
+    label = "dream error"
+    if isinstance(found, Gap):
+        return label, NOTHING, "not measured"
+    with found.understood() as content:
+        tables = _Tables(content, model.units)
+        name, behaviour = tables.errors[0], next(iter(content["behaviours"]))
+        row = content["behaviours"][behaviour]["figures"][name]
+        step = min(row, key=lambda step: abs(int(step) - 15))
+        value = f"{number(row[step]['median']['value'])} {model.units.get(name, '')}".strip()
+        return label, value, f"{_words(name)} after {step} steps of {behaviour}, median"
+
+
+class _Tables:
+    """Of one evaluation."""
+
+    def __init__(self, content: Json, units: Mapping[str, str]) -> None:
+        self.behaviours: Mapping[str, Json] = content["behaviours"]
+        self.first = next(iter(self.behaviours.values()))
+        self.every = content["uncertainty"]
+        figures = self.first["figures"]
+        known = [n for n in figures if n + REAL in figures and n != RESIDUAL]
+        probed = [n for n in units if n in figures] or known
+        self.labels = {
+            **{name: _labelled(name, units.get(name, "")) for name in probed},
+            **{name: label for name, label in OTHERS.items() if name in figures},
+        }
+        self.errors = list(self.labels)
+        steps = {
+            int(step) for each in self.behaviours.values() for step in each["figures"][UNCERTAINTY]
+        }
+        self.every_step = sorted(steps)
+        self.steps = [str(step) for step in self.every_step if step not in HIDDEN]
+
+    def charts(self) -> list[Chart]:
+        return [
+            Chart(
+                title=label, x="steps dreamt", y=label, log_x=True,
+                curves=[
+                    *(
+                        self._curve(behaviour, each["figures"], name, colour)
+                        for colour, (behaviour, each) in enumerate(self.behaviours.items())
+                        if name in each["figures"]
+                    ),
+                    *self._floor(name),
+                ],
+                x_ticks=[float(step) for step in self.steps],
+                y_limits=(None, None) if name in ("psnr", "ssim") else (0.0, None),
+            )
+            for name, label in self.labels.items()
+            if name not in ("psnr",) or "ssim" not in self.labels
+        ]  # fmt: skip
+
+    def _curve(
+        self, label: str, figures: Json, name: str, colour: int | None, *, floor: bool = False
+    ) -> Curve:
+        points = []
+        for step in sorted(figures[name], key=int):
+            found = interval(figures[name][step]["median"])
+            assert found is not None
+            points.append(Point(x=int(step), y=found.value, y_range=(found.low, found.high)))
+        return Curve(name=label, points=points, colour=colour, dashed=floor, marks=not floor)
+
+    def _floor(self, name: str) -> list[Curve]:
+        floor = self.first["floor"]
+        return [self._curve(NUDGED, floor, name, None, floor=True)] if name in floor else []
+
+    def main(self) -> Html:
+        """The first error, wholeness, and whether the dream knows."""
+        groups: dict[str, Rows] = {"": [self._counts()]}
+        groups |= {self.labels[self.errors[0]]: self._rows(self.errors[0], references=True)}
+        whole: Rows = [
+            [behaviour, *self._cells(each["whole"]["dream"], 1, 100)]
+            for behaviour, each in self.behaviours.items()
+            if each["whole"]
+        ]
+        told: Rows = [
+            [behaviour, *self._cells(_aurocs(each), 2)]
+            for behaviour, each in self.behaviours.items()
+            if each["detection_by_step"]
+        ]
+        groups |= {"frames with one whole block, %": whole} if whole else {}
+        groups |= {"AUROC of uncertainty for a frame that is wrong": told} if told else {}
+        return table("How far dreams are from the truth, by step", self._head(), groups)
+
+    def rest(self) -> Html:
+        groups = {
+            label: self._rows(name, references=True)
+            for name, label in self.labels.items()
+            if name != self.errors[0]
+        }
+        return table("All other figures, by step", self._head(), groups)
+
+    def _head(self) -> list[str]:
+        return ["", *(f"step {step}" for step in self.steps)]
+
+    def _counts(self) -> list[Child]:
+        row = self.first["figures"][UNCERTAINTY]
+        counts = [number(row[step]["count"]) if step in row else NOTHING for step in self.steps]
+        return [f"rollouts, {next(iter(self.behaviours))}", *counts]
+
+    def _rows(self, name: str, *, references: bool) -> Rows:
+        digits = 3 if name in ("reward", "coverage", "ssim") else 2
+        rows: Rows = [
+            [behaviour, *self._cells(_medians(each["figures"], name), digits)]
+            for behaviour, each in self.behaviours.items()
+            if name in each["figures"]
+        ]
+        figures, behaviour = self.first["figures"], next(iter(self.behaviours))
+        compared = {
+            **{label: _medians(figures, name + suffix) for suffix, label in REFERENCES.items()},
+            NUDGED: _medians(self.first["floor"], name),
+        }
+        return rows + [
+            [f"… {label} ({behaviour})", *self._cells(row, digits)]
+            for label, row in compared.items()
+            if references and row
+        ]
+
+    def _cells(self, row: Json, digits: int, scale: float = 1.0) -> list[Child]:
+        return [with_interval(interval(row.get(step)), digits, scale) for step in self.steps]
+
+
+def _medians(figures: Json, name: str) -> Json:
+    return {step: spread["median"] for step, spread in figures.get(name, {}).items()}
+
+
+def _aurocs(behaviour: Json) -> Json:
+    return {step: found["auroc"] for step, found in behaviour["detection_by_step"].items()}
+
+
+def _calibration(content: Json) -> Html:
+    rows = [
+        [
+            line["name"], number(line["count"]),
+            *(f"{line[key]:.4f}".replace("-", "−") for key in _CALIBRATED),
+        ]
+        for line in content["calibration"]
+    ]  # fmt: skip
+    if not rows:
+        return paragraph("No coverage was logged to hold it against.")
+    head = ["real transitions", "count", *(key.replace("_", " ") for key in _CALIBRATED)]
+    return table("Heads against the truth, on real frames", head, {"": rows})
+
+
+_CALIBRATED = ("coverage_bias", "coverage_error", "reward_bias", "reward_error")
+
+
+def _scores(model: Model) -> Html | None:
+    """Medians without intervals, as the model folder has them since its release."""
+    scores = model.facts.get("scores")
+    if not isinstance(scores, dict) or not scores:
+        return None
+    with model.understood():
+        steps = sorted({step for each in scores.values() for row in each.values() for step in row})
+        steps.sort(key=int)
+        groups = {
+            behaviour: [
+                [_labelled(name, model.units.get(name, "")), *(number(row.get(s)) for s in steps)]
+                for name, row in each.items()
+            ]
+            for behaviour, each in scores.items()
+        }
+        head = ["", *(f"step {step}" for step in steps)]
+        return table("Scores that the model folder came with: medians, by step", head, groups)
+
+
+def _labelled(name: str, unit: str) -> str:
+    if name in OTHERS:
+        return OTHERS[name]
+    return f"{_words(name)} error" + (f", {unit}" if unit else "")
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _command(found: Found) -> str:
+    return f"wm-gym evaluate ... --out {found.folder}"

@@ -1,0 +1,56 @@
+"""How the world model itself learned: its folder's curves and card."""
+
+from collections.abc import Sequence
+
+from wm_gym.models.folder import CURVES, README
+from wm_gym.programs.release import PARTS
+from wm_gym.programs.report_html import Gap, Html, figure, folded, gap, picture, section
+from wm_gym.programs.report_markdown import markdown
+from wm_gym.programs.report_sources import Json, Model, believed, read_lines
+from wm_gym.programs.report_svg import Chart, Curve, Point, panels
+from wm_gym.programs.train_parts import CURVE
+
+SAID = "Each part's score over its updates, on episodes that it does not learn from."
+
+
+def training(model: Model) -> Html:
+    """Of a released folder, or of one that lies where it was trained."""
+    shown = _curves(model), _card(model)
+    return section("training", "How the world model learned", *shown)
+
+
+def _curves(model: Model) -> Html:
+    charts = [chart for part in PARTS for chart in _charts(model, part)]
+    if charts:
+        return figure(SAID, panels(charts), name="training")
+    if (curves := model.folder / CURVES).exists():
+        alt = "Curves of each part's score over its updates"
+        return figure(SAID, picture(curves, alt=alt, least=760), name="training")
+    return _missing(model, "Training curves", CURVES)
+
+
+def _charts(model: Model, part: str) -> list[Chart]:
+    """Beside a folder that `wm-gym train` wrote are the records of its parts."""
+    file = model.folder.parent / part / CURVE
+    if not file.exists():
+        return []
+    score = PARTS[part]
+    lines: Sequence[Json] = read_lines(file)
+    with believed(file):
+        points = [Point(x=float(line["step"]), y=float(line[score])) for line in lines]
+    title = f"{part.replace('_', ' ')}: {score.replace('_', ' ')}"
+    curve = Curve(name=score, points=points, colour=0)
+    return [Chart(title=title, x="updates", y=score, curves=[curve], y_limits=(None, None))]
+
+
+def _card(model: Model) -> Html:
+    if not (readme := model.folder / README).exists():
+        return _missing(model, "The model card", README)
+    with believed(readme):
+        text = readme.read_text(encoding="utf-8")
+    return folded("Model card", markdown(text, captions=("Training", "Scores")))
+
+
+def _missing(model: Model, what: str, name: str) -> Html:
+    why = f"the model folder has no {name}"
+    return gap(Gap(what=what, why=why, command="wm-gym release RUN FOLDER"))
