@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,9 @@ def blocks(language):
 
 @pytest.mark.parametrize("code", list(blocks("python")))
 def test_it_runs(code, tmp_path):
+    needs = re.match(r"# needs (\w+)\n", code)
+    if needs and find_spec(needs[1]) is None:
+        pytest.skip(f"{needs[1]} is not installed")
     script = tmp_path / "block.py"
     script.write_text(code)
     done = subprocess.run(
