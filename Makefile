@@ -8,7 +8,7 @@ API := wm_gym wm_gym.envs wm_gym.envs.dream wm_gym.envs.gradient wm_gym.wrappers
 	wm_gym.systems wm_gym.data wm_gym.data.collect wm_gym.models.folder wm_gym.models.world_model \
 	wm_gym.evaluation.judge wm_gym.evaluation.agreement fog_agent baselines
 
-.PHONY: headline demo test check lint format types imports docs bench soak data clean
+.PHONY: headline demo test check lint format types imports docs integrations bench soak data clean
 
 headline: $(INSTALLED)  ## both agents from scratch in the same dream, judged on the real system
 	$(BIN)/python examples/fog_vs_ppo.py
@@ -39,8 +39,11 @@ imports: $(INSTALLED)
 docs: $(INSTALLED)  ## the API reference, as pages in out/api
 	$(BIN)/python -W error -m pdoc --docformat markdown --math -o out/api $(API)
 
+integrations:  ## other people's RL libraries in the dream, each in an environment of its own
+	PYTHON=$(PYTHON) VENV=$(VENV) PIP_ARGS="$(PIP_ARGS)" examples/integrations/run.sh
+
 bench: $(INSTALLED)  ## speed, on this machine
-	$(BIN)/wm-gym bench --parts systems loading dream compiled profile gradient
+	$(BIN)/wm-gym bench --parts systems loading dream compiled profile gradient --out out/bench.json
 
 soak: $(INSTALLED)  ## a million dreamt steps: nothing breaks, memory stays flat
 	$(BIN)/wm-gym soak

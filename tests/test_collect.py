@@ -90,8 +90,9 @@ def test_any_gymnasium_id_can_be_logged(tmp_path):
     assert any(episode.terminated for episode in episodes)
     assert max(len(episode.action) for episode in episodes) <= 60
     action = np.concatenate([episode.action for episode in episodes])
-    assert action.min(0) == pytest.approx([0, -0.1], abs=0.02)
-    assert action.max(0) == pytest.approx([0.1, 2], abs=0.1)
+    assert action.min(0) == pytest.approx([-1, -1], abs=0.02)
+    assert action.max(0) == pytest.approx([1, 1], abs=0.1)
+    assert (spec.bounds.low, spec.bounds.high) == ((0.0, -0.1), (0.1, 2.0))
 
 
 def test_an_id_that_workers_cannot_import_is_explained(tmp_path):

@@ -202,8 +202,8 @@ WRONG = {
     "nan": (lambda b: b | {"reward": b["reward"] * torch.nan}, ValueError, "'reward'. is not fin"),
     "too large": (lambda b: b | {"obs": b["obs"].double() * 1e40}, ValueError, "'obs'. is not fin"),
     "huge next": (lambda b: b | {"next_obs": b["obs"] * 1e30}, FloatingPointError, "are too large"),
-    "huge all": (lambda b: {k: v * 1e38 for k, v in b.items()}, FloatingPointError, "are too large"),
-    "huge reward": (lambda b: b | {"reward": b["reward"] * 3e38}, FloatingPointError, "are too large"),
+    "huge all": (lambda b: {k: v * 1e38 for k, v in b.items()}, FloatingPointError, "too large"),
+    "huge reward": (lambda b: b | {"reward": b["reward"] * 3e38}, FloatingPointError, "too large"),
 }  # fmt: skip
 
 

@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from wm_gym.data.dataset import Dataset
-from wm_gym.systems import registered_systems
 
 BANDS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 """Of coverage, for the table."""
@@ -37,8 +36,8 @@ class Card:
     """Of each behaviour's episodes, the share whose best coverage exceeds 0.90."""
 
     action_std: list[float]
-    saturated_share: float | None
-    """Of a registered system's actions, how many have an entry at the edge of the box, ±1."""
+    saturated_share: float
+    """Of the actions, how many have an entry at the edge of the box, ±1."""
 
 
 def dataset_card(dataset: Dataset) -> Card:
@@ -64,11 +63,7 @@ def dataset_card(dataset: Dataset) -> Card:
         coverage_shares=_coverage_shares(dataset.fact("coverage")[rows]) if has_coverage else None,
         solved=_solved(dataset) if has_coverage else None,
         action_std=[round(float(s), 3) for s in action.std(0)],
-        saturated_share=(
-            float((np.abs(action) >= 1).any(1).mean())
-            if dataset.spec.robot_type in registered_systems()
-            else None
-        ),
+        saturated_share=float((np.abs(action) >= 1).any(1).mean()),
     )
 
 
@@ -83,10 +78,8 @@ def card_text(card: Card) -> str:
         lines.append(f"  {name:<10}{frames:>9,} frames ({frames / card.frames:.0%}){solved}")
     if card.contact_share is not None:
         lines.append(f"  contact in {card.contact_share:.0%} of transitions")
-    edge = ""
-    if card.saturated_share is not None:
-        edge = f", {card.saturated_share:.0%} at the edge of the box"
-    lines.append(f"  actions: std {card.action_std}{edge}")
+    edge = f"{card.saturated_share:.0%} at the edge of the box"
+    lines.append(f"  actions: std {card.action_std}, {edge}")
     if card.coverage_shares is not None:
         lines.append("  coverage, share of frames:")
         lines += [

@@ -21,10 +21,9 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
-from gymnasium.wrappers import AddRenderObservation
 
 from wm_gym.data.episode import Episode
+from wm_gym.data.pixels import UnitActions, make_pixel_env
 from wm_gym.data.spec import DatasetSpec, Fact
 from wm_gym.data.store import DatasetWriter
 from wm_gym.systems import Behaviour, System
@@ -34,7 +33,10 @@ RECIPE_VERSION = 1
 """Bumped when equal recipes come to mean other episodes; part of what a dataset says it is."""
 
 FACTS = ("coverage", "state", "contact")
-"""Entries of `info` that are logged with each frame where the environment has them."""
+"""Entries of `info` that are logged with each frame where the environment has them as numbers."""
+
+_OPTIONAL = {"picture": None, "repeat": 1}
+"""Settings that came later: at these they say nothing, so that older data is still the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,7 @@ class Recipe:
 
     behaviours: tuple[str, ...] = ()
     """Equal shares of these, dealt out evenly; none: the system's play, or smooth and noisy. Push-T
-    has smooth, noisy, push, correct and expert."""
+    has smooth, noisy, push, correct and expert; `module:function` is one of your own."""
 
     split: str = "play"
     """What the episodes are for."""
@@ -63,12 +65,25 @@ class Recipe:
     env_kwargs: Mapping[str, bool | int | float | str] = field(default_factory=dict)
     """Passed to `gymnasium.make`."""
 
+    picture: tuple[int, int] | None = None
+    """Height and width that frames are resized to; without it those of more than 128 pixels become
+    96 at the longer side."""
+
+    repeat: int = 1
+    """Steps of the environment that an action is held for; rewards are summed."""
+
     def __post_init__(self) -> None:
-        for name in ("episodes", "steps"):
+        for name in ("episodes", "steps", "repeat"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}, expected 0 or more")
+        if self.picture is not None and min(self.picture) < 1:
+            raise ValueError(f"picture is {self.picture}, expected a height and a width")
+
+    def asked(self) -> dict[str, Any]:
+        """For the record of a dataset."""
+        return {k: v for k, v in asdict(self).items() if k not in _OPTIONAL or v != _OPTIONAL[k]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,23 +157,20 @@ class Source:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.env = make_pixel_env(recipe.env_id, recipe.steps, dict(recipe.env_kwargs))
-        action_space = self.env.action_space
-        if (
-            not isinstance(action_space, spaces.Box)
-            or action_space.dtype.kind != "f"
-            or not action_space.is_bounded()
-        ):
-            raise ValueError(
-                f"{recipe.env_id} has actions {action_space}, expected a bounded Box of floats"
-            )
-        self.low, self.high = action_space.low, action_space.high
+        self.env = make_pixel_env(
+            recipe.env_id, steps=recipe.steps, picture=recipe.picture, repeat=recipe.repeat,
+            kwargs=recipe.env_kwargs,
+        )  # fmt: skip
+        (self.action_size,) = self.env.action_space.shape or ()
         self.system: System | None = getattr(self.env.unwrapped, "system", None)
         self.shares = self._shares()
+        self.bounds = next(
+            (e.bounds for e in _layers(self.env) if isinstance(e, UnitActions)), None
+        )
 
     def _shares(self) -> dict[str, float]:
         names = self.recipe.behaviours
-        unknown = set(names) - set(self._behaviours())
+        unknown = {name for name in names if ":" not in name} - set(self._behaviours())
         if unknown:
             raise ValueError(
                 f"{self.recipe.env_id} has no behaviours {sorted(unknown)}, "
@@ -171,21 +183,29 @@ class Source:
     def _behaviours(self) -> Mapping[str, Behaviour]:
         if self.system is not None:
             return self.system.behaviours
-        size = int(np.prod(self.low.shape))
-        return {"smooth": smooth(size), "noisy": noisy(size)}
+        return {"smooth": smooth(self.action_size), "noisy": noisy(self.action_size)}
+
+    def _behaviour(self, name: str) -> Behaviour:
+        module, _, own = name.rpartition(":")
+        if not module:
+            return self._behaviours()[name]
+        found: Behaviour = getattr(import_module(module), own)
+        return found
 
     def spec(self) -> DatasetSpec:
         """What the dataset will hold, found by looking at one reset."""
         obs, info = self.env.reset(seed=0)
-        facts = {name: np.asarray(info[name]) for name in FACTS if name in info}
+        facts = {name: np.asarray(info[name]) for name in _facts(info)}
+        fps = float(self.env.metadata.get("render_fps") or 1)
         return DatasetSpec(
             env_id=self.recipe.env_id,
-            fps=int(self.env.metadata.get("render_fps") or 1),
+            fps=max(1, int(fps / self.recipe.repeat)),
             picture=obs.shape,
-            action_size=int(np.prod(self.low.shape)),
+            action_size=self.action_size,
             facts={name: Fact(dtype=v.dtype.name, shape=v.shape) for name, v in facts.items()},
             robot_type=self.system.name if self.system else self.recipe.env_id,
-            recipe={**asdict(self.recipe), "behaviours": self.shares, "versions": _versions()},
+            recipe={**self.recipe.asked(), "behaviours": self.shares, "versions": _versions()},
+            bounds=self.bounds,
         )
 
     def record(self, number: int) -> Episode:
@@ -202,18 +222,17 @@ class Source:
         return names[min(int(np.searchsorted(edges, place, side="right")), len(names) - 1)]
 
     def _drive(self, name: str, rng: np.random.Generator, seed: int) -> Episode:
-        pilot = self._behaviours()[name](rng)
+        pilot = self._behaviour(name)(rng)
         state = next(pilot)
         obs, info = self.env.reset(seed=seed, options=None if state is None else {"state": state})
         frames, infos, actions, rewards = [obs], [info], [], []
         terminated = truncated = False
         while not (terminated or truncated):
-            unit = pilot.send(info)
-            action = self._scaled(unit)
+            action = _bounded(pilot.send(info))
             obs, reward, terminated, truncated, info = self.env.step(action)
             frames.append(obs)
             infos.append(info)
-            actions.append(action.reshape(-1).astype(np.float32))
+            actions.append(action)
             rewards.append(reward)
         return Episode(
             frames=np.stack(frames),
@@ -221,46 +240,39 @@ class Source:
             reward=np.array(rewards, np.float32),
             terminated=bool(terminated),
             truncated=bool(truncated),
-            facts={key: np.stack([i[key] for i in infos]) for key in FACTS if key in infos[0]},
+            facts={key: np.stack([i[key] for i in infos]) for key in _facts(infos[0])},
             behaviour=name,
             split=self.recipe.split,
             seed=seed,
             task=str(getattr(self.env.unwrapped, "task_description", self.recipe.env_id)),
         )
 
-    def _scaled(self, unit: np.ndarray | None) -> np.ndarray:
-        assert unit is not None, "a behaviour yields a start once, then actions"
-        share = (np.clip(unit, -1, 1).reshape(self.low.shape) + 1) / 2
-        action = (self.low + share * (self.high - self.low)).astype(self.low.dtype)
-        return np.clip(action, self.low, self.high)
-
     def close(self) -> None:
         self.env.close()
+
+
+def _bounded(unit: np.ndarray | None) -> np.ndarray:
+    assert unit is not None, "a behaviour yields a start once, then actions"
+    share = (np.clip(unit, -1, 1) + 1) / 2  # equal recipes are to mean equal bits: keep the order
+    return np.clip((-1.0 + share * 2.0).astype(np.float32), -1.0, 1.0)
+
+
+def _facts(info: Mapping[str, Any]) -> list[str]:
+    return [name for name in FACTS if name in info and np.asarray(info[name]).dtype.kind in "biuf"]
+
+
+def _layers(env: gym.Env[Any, Any]) -> Iterator[gym.Env[Any, Any]]:
+    """A wrapper, what it wraps, and so on."""
+    yield env
+    while isinstance(env, gym.Wrapper):
+        env = env.env
+        yield env
 
 
 def _versions() -> dict[str, str | int]:
     """Of all that decides what an episode is."""
     packages = ("wm-gym", "gymnasium", "numpy", "pygame", "pymunk")
     return {"recipe": RECIPE_VERSION, **{name: version(name) for name in packages}}
-
-
-def make_pixel_env(env_id: str, steps: int, kwargs: dict[str, Any]) -> gym.Env[Any, Any]:
-    """The environment with pictures for observations: its own, or else what it renders."""
-    module, _, plain_id = env_id.rpartition(":")
-    if module:
-        import_module(module)  # which registers the id
-    if str(gym.spec(plain_id).entry_point).startswith("wm_gym.envs:"):
-        kwargs = {"horizon": steps, **kwargs}
-    env = gym.make(plain_id, disable_env_checker=True, **kwargs)
-    if not _is_picture(env.observation_space):
-        env.close()
-        env = gym.make(plain_id, disable_env_checker=True, **{"render_mode": "rgb_array", **kwargs})
-        env = AddRenderObservation(env, render_only=True)
-    return gym.wrappers.TimeLimit(env, steps)
-
-
-def _is_picture(space: spaces.Space[Any]) -> bool:
-    return isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3
 
 
 _worker: tuple[Source, DatasetWriter]

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from wm_gym.data.episode import Episode
+from wm_gym.systems import Bounds
+from wm_gym.systems.origin import bounds_from_json
 
 _FACT_DTYPES = (
     *("bool", "int8", "int16", "int32", "int64"),
@@ -41,6 +43,10 @@ class DatasetSpec:
     robot_type: str | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """What was asked for (behaviours, seed, counts, versions), as JSON holds it."""
+    bounds: Bounds | None = None
+    """What ±1 of an action stands for in the environment; None: it takes [−1, 1] itself."""
+    has_reward: bool = True
+    """False where nobody logged one: rewards are then zeros."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "picture", tuple(int(n) for n in self.picture))
@@ -56,6 +62,10 @@ class DatasetSpec:
             raise ValueError(f"fps is {self.fps!r}, expected a positive int, as LeRobot has it")
         if self.action_size < 1:
             raise ValueError(f"action_size is {self.action_size}, expected at least 1")
+        if self.bounds is not None and len(self.bounds.low) != self.action_size:
+            raise ValueError(
+                f"bounds are of {len(self.bounds.low)} numbers, expected {self.action_size}"
+            )
         for name in self.facts:
             if not name.isidentifier():
                 raise ValueError(f"fact {name!r} names a column: expected letters, digits and _")
@@ -86,7 +96,9 @@ class DatasetSpec:
             name: Fact(dtype=fact["dtype"], shape=tuple(fact["shape"]))
             for name, fact in content["facts"].items()
         }
-        return cls(**{**content, "facts": facts, "picture": tuple(content["picture"])})
+        bounds = bounds_from_json(content.get("bounds"))
+        picture = tuple(content["picture"])
+        return cls(**{**content, "facts": facts, "picture": picture, "bounds": bounds})
 
 
 def _expect(what: str, came: object, expected: object) -> None:

@@ -20,7 +20,7 @@ from wm_gym.envs.single import WorldEnv
 from wm_gym.envs.vector import WorldVectorEnv
 from wm_gym.models.surrogate import Surrogate
 from wm_gym.models.world_model import WorldModel
-from wm_gym.systems import System, system_named
+from wm_gym.systems import System
 
 
 class DreamEnv(WorldEnv):
@@ -186,7 +186,7 @@ def _record(model: WorldModel, system: str | None) -> System:
             f"the world model dreams of {model.card.system!r}, expected {system!r}; "
             "'WM-v0' dreams of any system"
         )
-    record = system_named(model.card.system)
+    record = model.system
     check_sizes(model, record.frame_shape, record.action_size, repr(record.name))
     return record
 

@@ -111,6 +111,8 @@ class DreamWorld:
         self._filtering = sampling.obs_type == "latent"
         self._filtered = np.ones(n, bool)
         """Whose filter has seen the last frame."""
+        origin = model.card.origin
+        self._covers = origin is None or origin.has_coverage
         self._frames = np.zeros((n, *system.frame_shape), np.uint8)
         self._coverage = np.zeros(n)
         self._key, self._step = np.zeros(n, np.int64), np.zeros(n, np.int64)
@@ -253,7 +255,8 @@ class DreamWorld:
         return self.filter.observations(which) if self._filtering else self._frames[which]
 
     def coverage(self) -> Float[np.ndarray, "b"]:
-        return self._coverage.copy()
+        """NaN where nobody logged any: the head has learned nothing."""
+        return self._coverage.copy() if self._covers else np.full(self.num_envs, np.nan)
 
     def facts(self) -> dict[str, np.ndarray]:
         return {"uncertainty": self._state.error.cpu().numpy().astype(np.float64)}

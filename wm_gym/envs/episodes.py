@@ -129,7 +129,10 @@ class Episodes:
         return (self._coverage > self.rules.success_threshold) & (self.elapsed > self._first)
 
     def info(self) -> Info:
-        """Of every environment, each entry with a leading axis b."""
+        """Of every environment, each entry with a leading axis b; nothing of coverage and success
+        where nobody knows."""
+        if np.isnan(self._coverage).all():
+            return self.world.facts()
         return {
             "coverage": self._coverage.copy(),
             "best_coverage": self.best.copy(),

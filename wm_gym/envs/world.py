@@ -37,7 +37,8 @@ class World(Protocol):
     def observations(self, which: Bool[np.ndarray, "b"]) -> np.ndarray:
         """Of those of `which`, each of the observation space."""
 
-    def coverage(self) -> Float[np.ndarray, "b"]: ...
+    def coverage(self) -> Float[np.ndarray, "b"]:
+        """NaN, in all of them, where nobody knows."""
 
     def facts(self) -> dict[str, np.ndarray]:
         """More that `info` should say, each with a leading axis b."""

@@ -19,8 +19,8 @@ def two_hot(action: Float[Tensor, "*n a"]) -> Float[Tensor, "*n e"]:
 
     w_k = (b_{k+1} − x) / (b_{k+1} − b_k),   w_{k+1} = 1 − w_k
 
-    which is max(0, 1 − |x − b_j| / spacing) for every bin j: piecewise linear, sum 1. At a bin, where
-    it has a kink, its gradient is the mean of those on both sides.
+    which is max(0, 1 − |x − b_j| / spacing) for every bin j: piecewise linear, sum 1. At a bin, a
+    kink, its gradient is the mean of those on both sides.
     """
     bins = torch.arange(BINS, dtype=action.dtype, device=action.device)
     weights = 1 - ((action[..., None] + 1) * ((BINS - 1) / 2) - bins).abs()

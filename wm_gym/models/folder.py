@@ -38,6 +38,7 @@ from wm_gym.models.local_model import LocalModel
 from wm_gym.models.logged import Logged
 from wm_gym.models.starts import Starts
 from wm_gym.models.world_model import Card, WorldModel
+from wm_gym.systems import Origin
 
 FORMAT = 2
 CONFIG, README, CURVES = "config.json", "README.md", "curves.png"
@@ -115,10 +116,13 @@ def load_world_model(folder: Path) -> WorldModel:
             system=config["system"],
             denoising_steps=config["denoising_steps"],
             facts=config.get("facts", {}),
+            origin=Origin.from_json(config["origin"]) if "origin" in config else None,
         )
         with torch.device("meta"):
             on_paper = {name: _part(config["parts"][name], name) for name in PARTS}
-        WorldModel(**on_paper, card=card)  # type: ignore[arg-type]  # they fit together
+        fitting = WorldModel(**on_paper, card=card)  # type: ignore[arg-type]
+        if card.origin is not None:
+            fitting.system  # noqa: B018  # which its origin suffices for
     parts = {
         name: _loaded(folder, config["parts"][name], name, on_paper[name], digests)
         for name in PARTS

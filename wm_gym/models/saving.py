@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -109,6 +110,7 @@ def _write(world_model: WorldModel, folder: Path, readme: str | None) -> None:
             "system": card.system,
             "denoising_steps": card.denoising_steps,
             "facts": dict(card.facts),
+            **({} if card.origin is None else {"origin": asdict(card.origin)}),
             "parts": {
                 name: {"class": type(part).__name__, "config": _settings(part)}
                 for name, part in parts.items()

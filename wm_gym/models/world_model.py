@@ -20,6 +20,7 @@ from wm_gym.models.heads import Heads
 from wm_gym.models.local_model import LocalModel
 from wm_gym.models.logged import Logged
 from wm_gym.models.starts import Starts
+from wm_gym.systems import Origin, System, system_from
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -29,13 +30,16 @@ class Card:
     """What a model folder's config.json says besides its parts."""
 
     system: str
-    """Of which it dreams; a registered name."""
+    """Of which it dreams: a registered name, or one that `origin` tells of."""
 
     denoising_steps: int = 1
     """Denoiser calls a frame that are used unless others are asked for."""
 
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Where it comes from and how good it is: dataset, hash, command, scores."""
+
+    origin: Origin | None = None
+    """What its log told of the system, where nobody registered that."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,6 +109,14 @@ class WorldModel(nn.Module):
     @property
     def latent_size(self) -> int:
         return self.autoencoder.latent_size
+
+    @property
+    def system(self) -> System:
+        """That it dreams of, as it was registered or logged."""
+        return system_from(
+            self.card.system, self.card.origin, frame_shape=self.frame_shape,
+            action_size=self.action_size, context=self.context,
+        )  # fmt: skip
 
     @property
     def device(self) -> torch.device:

@@ -11,18 +11,22 @@ import tyro
 PROGRAMS = {
     "collect": "log a dataset",
     "import-human": "human Push-T demonstrations as a dataset",
+    "import-lerobot": "a LeRobot v3 dataset that others wrote, as one of ours",
+    "import-minari": "a Minari dataset with pictures, as one of ours",
+    "export-minari": "a dataset of ours, as a Minari dataset",
     "card": "what a dataset covers, as text and picture",
     "train": "train a diffusion world model",
     "evaluate": "how true a world model's dreams are",
     "gradients": "whether the gradients that a dream lends are right",
     "release": "a trained and evaluated world model, with its model card",
-    "play": "push the T about yourself, in the dream or the real system",
+    "report": "all that is known of a world model, as one HTML page",
+    "play": "the real system and its dream side by side, by mouse or keys",
     "bench": "speed, on this machine",
     "soak": "dream a million steps and watch memory",
 }
 """Each is a function of its name in a module of its name, imported when it is asked for."""
 
-_RESUMED = ("collect", "import-human", "train")
+_RESUMED = ("collect", "import-human", "import-lerobot", "import-minari", "train")
 
 _EXPECTED = (
     ValueError,
@@ -59,7 +63,7 @@ def main() -> None:
 
 
 def _usage() -> str:
-    rows = [f"  wm-gym {name:<14}{text}" for name, text in PROGRAMS.items()]
+    rows = [f"  wm-gym {name:<16}{text}" for name, text in PROGRAMS.items()]
     return "\n".join(["usage: wm-gym PROGRAM ...; each has its own --help", "", *rows])
 
 

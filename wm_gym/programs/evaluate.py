@@ -30,7 +30,7 @@ from wm_gym.evaluation.rollouts import (
 )
 from wm_gym.models.world_model import DTYPES, WorldModel
 from wm_gym.storage.files import write_atomically
-from wm_gym.systems import System, system_named
+from wm_gym.systems import System
 
 DATA = tuple(
     f"{name}=data/{folder}"
@@ -173,7 +173,9 @@ class _Evaluation:
                     for part in judge(self.dreamer.model, dataset, rows, last=ends):
                         parts.append(part)
                         bar.update(len(part.reward))
-        lines = calibration_card(Judged.joined(parts)) if parts else []
+        if not parts:
+            return []
+        lines = calibration_card(Judged.joined(parts))
         print(calibration_text(lines), end="\n\n")
         return lines
 
@@ -198,7 +200,7 @@ def _evaluation(config: Evaluate) -> _Evaluation:
     asked = None if config.device == "auto" else config.device
     device = torch.device(asked or ("cuda" if torch.cuda.is_available() else "cpu"))
     model = WorldModel.from_pretrained(config.world_model).to(device).cast(DTYPES[config.dtype])
-    system = system_named(model.card.system)
+    system = model.system
     datasets = open_datasets(config.data, DATA, model)
     steps = config.denoising_steps or model.card.denoising_steps
     return _Evaluation(

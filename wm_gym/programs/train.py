@@ -11,7 +11,7 @@ from accelerate import Accelerator
 
 from wm_gym.data import Dataset
 from wm_gym.models.world_model import Card, WorldModel
-from wm_gym.programs.train_config import Train, check_data
+from wm_gym.programs.train_config import Train, check_data, origin_of
 from wm_gym.programs.train_parts import Run, precision
 from wm_gym.training.local_model import choose_logged
 from wm_gym.training.starts import choose_starts
@@ -32,6 +32,18 @@ PRESETS = {
             eye=Optimisation(updates=20, batch_size=8, warmup=5),
             local_model=Optimisation(updates=20, batch_size=8, warmup=5),
             sequence=3, memory=12, local_width=32, logged=8,
+        ),
+    ),
+    "quick": (
+        "Half an hour on two cores: a first look at a world of your own.",
+        Train(
+            data=tyro.MISSING, out=tyro.MISSING,
+            autoencoder=Optimisation(updates=4_000, learning_rate=1.5e-3),
+            global_model=Optimisation(updates=8_000, batch_size=512),
+            refining=Optimisation(updates=1_000, batch_size=256, learning_rate=3e-4),
+            heads=Optimisation(updates=2_500, batch_size=512),
+            eye=Optimisation(updates=3_000, batch_size=128, learning_rate=2e-3, ema=0.99),
+            local_model=Optimisation(updates=2_500, batch_size=128),
         ),
     ),
     "cpu": (
@@ -79,7 +91,11 @@ def train(config: Annotated[TrainOfPreset, tyro.conf.arg(name="")]) -> None:
     context = global_model.config.context
     world_model = WorldModel(
         autoencoder, global_model, heads, local_model,
-        card=Card(system=dataset.spec.robot_type or "", facts=_facts(config, dataset)),
+        card=Card(
+            system=dataset.spec.robot_type or "",
+            facts=_facts(config, dataset),
+            origin=origin_of(dataset),
+        ),
         starts=choose_starts(dataset, count=config.starts, context=context, seed=0),
         logged=choose_logged(
             dataset, embedding, count=config.logged, length=config.rehearsed, seed=0

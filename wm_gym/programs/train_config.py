@@ -5,10 +5,15 @@ from pathlib import Path
 from typing import Literal
 
 from wm_gym.data import Dataset, Windows
-from wm_gym.systems import system_named
+from wm_gym.data.pixels import cell_of, cells_fit
+from wm_gym.systems import Origin, registered_systems, system_named
+from wm_gym.systems.origin import LONGEST_TEXT
 from wm_gym.training.global_model import Dreaming
 from wm_gym.training.local_model import Filtering
 from wm_gym.training.trainer import Optimisation
+
+CONTEXT = 4
+"""Frames to look back on where no record says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +30,11 @@ class Train:
     autoencoder_of: Path | None = None
     """Another run whose autoencoder to take instead of training one: for comparisons."""
 
-    patch: int = 6
-    """Pixels of a cell's side."""
+    patch: int | None = None
+    """Pixels of a cell's side; without it about a sixteenth of the picture's."""
+
+    context: int | None = None
+    """Frames to look back on; without it the system's own number, 4 where nobody registered it."""
 
     keypoints: int = 16
     """Of the autoencoder; the latent is their positions."""
@@ -93,25 +101,61 @@ class Train:
 
     def __post_init__(self) -> None:
         for name in (
-            "patch", "keypoints", "channels", "width", "blocks", "starts", "rollout", "memory",
+            "keypoints", "channels", "width", "blocks", "starts", "rollout", "memory",
             "local_width", "logged",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if (self.context or 2) < 1 or (self.patch or 1) < 1:
+            raise ValueError(f"context is {self.context}, patch {self.patch}, expected at least 1")
         if self.sequence < 2:
             raise ValueError(f"sequence is {self.sequence}, expected at least 2 frames")
 
 
 def check_data(config: Train, dataset: Dataset) -> None:
     """Says what would fail hours later."""
-    system = system_named(dataset.spec.robot_type or "")
-    if "coverage" not in dataset.spec.facts:
-        raise ValueError(f"{dataset.folder} does not log 'coverage', which the heads learn")
-    longest = max(
-        system.context + config.rollout, system.context + config.sequence, config.rehearsed
-    )
-    Windows(dataset, length=longest, batch_size=1, seed=0)
+    context, (height, width, _) = context_of(config, dataset), dataset.spec.picture
+    longest = max(context + config.rollout, context + config.sequence, config.rehearsed)
+    try:
+        Windows(dataset, length=longest, batch_size=1, seed=0)
+    except ValueError as error:
+        raise ValueError(f"{error}, by a smaller --rollout and --sequence") from error
+    patch = patch_of(config, dataset)
+    if height % patch or width % patch:
+        raise ValueError(f"patch is {patch}, expected a divisor of the frame's {height}×{width}")
+    if config.patch is None and not cells_fit(height, width):
+        raise ValueError(
+            f"pictures of {height}×{width} have no square cells but those of {patch} pixels: log "
+            "or import them at another size, such as 96×96"
+        )
     if config.test is not None and (test := Dataset.open(config.test)).spec.picture != (
         dataset.spec.picture
     ):
         raise ValueError(f"{test.folder} has other pictures than {dataset.folder}")
+
+
+def context_of(config: Train, dataset: Dataset) -> int:
+    if config.context is not None:
+        return config.context
+    name = dataset.spec.robot_type or ""
+    return system_named(name).context if name in registered_systems() else CONTEXT
+
+
+def patch_of(config: Train, dataset: Dataset) -> int:
+    height, width, _ = dataset.spec.picture
+    return cell_of(height, width) if config.patch is None else config.patch
+
+
+def origin_of(dataset: Dataset) -> Origin | None:
+    """What a dream needs to know of a system that nobody registered."""
+    spec = dataset.spec
+    if spec.robot_type in registered_systems() and "coverage" in spec.facts:
+        return None
+    return Origin(
+        fps=spec.fps,
+        horizon=int(dataset.index["length"].max()) - 1,
+        task=str(dataset.index["task"][0])[:LONGEST_TEXT],
+        has_reward=spec.has_reward,
+        has_coverage="coverage" in spec.facts,
+        bounds=spec.bounds,
+    )

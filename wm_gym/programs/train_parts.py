@@ -28,15 +28,14 @@ from wm_gym.models.global_model import GlobalModel
 from wm_gym.models.heads import Heads
 from wm_gym.models.local_model import LocalModel
 from wm_gym.models.world_model import fast_bfloat16
-from wm_gym.programs.train_config import Train
+from wm_gym.programs.train_config import Train, context_of, patch_of
 from wm_gym.storage.files import write_atomically
-from wm_gym.systems import system_named
 from wm_gym.training.autoencoder import ReconstructionLoss, median_frame
 from wm_gym.training.checkpoint import load_checkpoint, save_checkpoint
 from wm_gym.training.eye import SeeingLoss, SeenWindows
 from wm_gym.training.film import filmstrip
 from wm_gym.training.global_model import DenoisingLoss, Scales
-from wm_gym.training.heads import JudgingLoss, reward_scale
+from wm_gym.training.heads import JudgingLoss, reward_scale, silenced
 from wm_gym.training.latents import Encode, LatentWindows, encode_dataset
 from wm_gym.training.local_model import FilteringLoss, FilterWindows
 from wm_gym.training.trainer import Loss, Trainer, Update
@@ -78,7 +77,7 @@ class Run:
         set_seed(config.autoencoder.seed)  # a program may: for the first weights
         model = Autoencoder(
             frame_shape=dataset.spec.picture,
-            patch=config.patch,
+            patch=patch_of(config, dataset),
             keypoints=config.keypoints,
             channels=config.channels,
         ).to(memory_format=torch.channels_last)
@@ -137,7 +136,7 @@ class Run:
         model = GlobalModel(
             latent_size=autoencoder.latent_size,
             action_size=dataset.spec.action_size,
-            context=system_named(dataset.spec.robot_type or "").context,
+            context=context_of(config, dataset),
             width=config.width,
             blocks=config.blocks,
             action_encoding=config.action_encoding,
@@ -194,7 +193,11 @@ class Run:
         trainer = Trainer(model, config.heads, self.accelerator)
         windows = self._windows(trainer, dreamt.context + 1)
         batches = LatentWindows(windows=windows, latents=latents)
-        return self._train(config.out / "heads", trainer, batches, JudgingLoss(global_model), None)
+        loss = JudgingLoss(global_model)
+        heads = self._train(config.out / "heads", trainer, batches, loss, None)
+        if not self.dataset.spec.has_reward:
+            silenced(heads.reward)
+        return heads
 
     def eye(self, autoencoder: Autoencoder, heads: Heads, latents: np.ndarray) -> LocalModel:
         """A local model that sees, and does not know yet what to make of it."""
@@ -238,7 +241,10 @@ class Run:
         logged = LatentWindows(windows=windows, latents=latents)
         batches = FilterWindows(logged=logged, embedding=embedding)
         loss = FilteringLoss(config.filtering, global_model)
-        return self._train(config.out / "local_model", trainer, batches, loss, None)
+        found = self._train(config.out / "local_model", trainer, batches, loss, None)
+        if not self.dataset.spec.has_reward:
+            silenced(found.reward)
+        return found
 
     def _windows(self, trainer: Trainer[Any], length: int) -> Windows:
         return Windows(

@@ -54,7 +54,8 @@ class LatentBatch:
     latents: Float[Tensor, "b t d"]
     action: Float[Tensor, "b t0 a"]
     reward: Float[Tensor, "b t0"]
-    coverage: Float[Tensor, "b t"]
+    coverage: Float[Tensor, "b t"] | None
+    """None where nobody logged it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,5 +69,9 @@ class LatentWindows:
             latents=torch.from_numpy(self.latents[rows]),
             action=torch.from_numpy(data.action[rows[:, :-1]]),
             reward=torch.from_numpy(data.reward[rows[:, :-1]]),
-            coverage=torch.from_numpy(data.fact("coverage")[rows].astype(np.float32)),
+            coverage=(
+                torch.from_numpy(data.fact("coverage")[rows].astype(np.float32))
+                if "coverage" in data.spec.facts
+                else None
+            ),
         )

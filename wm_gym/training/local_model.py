@@ -108,8 +108,7 @@ class FilteringLoss:
     ) -> tuple[Tensor, Mapping[str, float]]:
         config, how, device = local_model.config, self.filtering, local_model.device
         embedding, action = batch.embedding.to(device), batch.logged.action.to(device)
-        latents, coverage = batch.logged.latents.to(device), batch.logged.coverage.to(device)
-        reward = batch.logged.reward.to(device)
+        latents, reward = batch.logged.latents.to(device), batch.logged.reward.to(device)
 
         belief = local_model.begin(embedding[:, 0])
         features, priors, posteriors = [_drawn(belief, generator)], [], []
@@ -126,13 +125,13 @@ class FilteringLoss:
         every, after = found.flatten(0, 1), found[:, 1:].flatten(0, 1)
         off = (local_model.reconstruct(every) - latents.flatten(0, 1)) / config.change_scale
         earned = local_model.reward_of(after, action.flatten(0, 1)) - reward.flatten()
-        covered = local_model.coverage_of(every) - coverage.flatten()
+        covered = self._covered(local_model, every, batch.logged)
         losses = {
             "prior": divergence(_detached(posteriors), priors),
             "posterior": how.posterior * divergence(posteriors, _detached(priors)),
             "reconstruction": how.reconstruction * soft(off.square().mean(1)).mean(),
             "reward": how.reward * _huber(earned / config.reward_scale, 0.05),
-            "coverage": how.coverage * _huber(covered, 0.02),
+            **({} if covered is None else {"coverage": how.coverage * _huber(covered, 0.02)}),
             "what_if": how.what_if * soft(unforeseen).mean(),
         }
         with torch.no_grad():
@@ -141,11 +140,19 @@ class FilteringLoss:
                 "prior_error": (missed / config.change_scale).square().mean().sqrt().item(),
                 "reconstruction_error": off.square().mean().sqrt().item(),
                 "reward_error": earned.abs().mean().item(),
-                "coverage_error": covered.abs().mean().item(),
+                **({} if covered is None else {"coverage_error": covered.abs().mean().item()}),
                 "what_if_error": unforeseen.mean().sqrt().item(),
                 **{f"loss_{name}": value.item() for name, value in losses.items()},
             }
         return torch.stack(list(losses.values())).sum(), scores
+
+    def _covered(
+        self, local_model: LocalModel, features: Float[Tensor, "n f"], logged: LatentBatch
+    ) -> Float[Tensor, "n"] | None:
+        """How far what is said of the coverage is off; None where nobody logged it."""
+        if logged.coverage is None:
+            return None
+        return local_model.coverage_of(features) - logged.coverage.to(features.device).flatten()
 
     @torch.no_grad()
     def _other_actions(

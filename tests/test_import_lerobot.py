@@ -1,0 +1,209 @@
+"""Datasets that LeRobot's users have: read as they are laid out, with videos or pictures."""
+
+import json
+
+import av
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from wm_gym.data import Dataset
+from wm_gym.data.lerobot_import import Columns, LeRobotSource
+from wm_gym.data.pixels import resized
+from wm_gym.programs.import_lerobot import import_lerobot
+from wm_gym.storage.png import encode_png
+from wm_gym.systems import Bounds
+
+FPS, LENGTHS, CAMERA = 20, (7, 5, 9), "observation.images.top"
+SIDE = 48
+
+
+def frame_of(episode, t):
+    """A square whose place and colour tell which frame it is."""
+    frame = np.full((SIDE, SIDE, 3), 40, np.uint8)
+    frame[16 * episode : 16 * episode + 16, 4 * t : 4 * t + 16] = (250, 20 * t, 90)
+    return frame
+
+
+def write_video(path, frames):
+    path.parent.mkdir(parents=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS, options={"crf": "4", "g": "4"})
+        stream.width = stream.height = SIDE
+        stream.pix_fmt = "yuv444p"
+        for frame in frames:
+            for packet in stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+
+
+def feature(dtype, shape, names=None):
+    return {"dtype": dtype, "shape": list(shape), "names": names}
+
+
+def write_lerobot(folder, *, video=True, reward=True, codebase="v3.0"):
+    """As huggingface/lerobot lays it out: episodes behind each other in one file and one video."""
+    rng, rows, episodes, frames, start = np.random.default_rng(0), [], [], [], 0
+    for episode, length in enumerate(LENGTHS):
+        for t in range(length):
+            frames.append(frame_of(episode, t))
+            rows.append(
+                {
+                    "action": rng.uniform([-3, 10], [5, 20]).astype(np.float32).tolist(),
+                    "observation.state": rng.normal(size=3).astype(np.float32).tolist(),
+                    "next.reward": float(start + t), "next.done": t == length - 1,
+                    "timestamp": t / FPS, "frame_index": t, "episode_index": episode,
+                    "index": start + t, "task_index": 0,
+                }
+            )  # fmt: skip
+            if not video:
+                png = encode_png(frames[-1])
+                rows[-1][CAMERA] = {"bytes": png, "path": f"frame-{t:06d}.png"}
+            if not reward:
+                del rows[-1]["next.reward"]
+        where = {"data/chunk_index": 0, "data/file_index": 0}
+        if video:
+            prefix = f"videos/{CAMERA}"
+            where |= {
+                f"{prefix}/chunk_index": 0, f"{prefix}/file_index": 0,
+                f"{prefix}/from_timestamp": start / FPS,
+                f"{prefix}/to_timestamp": (start + length) / FPS,
+            }  # fmt: skip
+        episodes.append(
+            {
+                "episode_index": episode, "tasks": ["lift it"], "length": length, **where,
+                "dataset_from_index": start, "dataset_to_index": start + length,
+            }
+        )  # fmt: skip
+        start += length
+    for path, content in {"data": rows, "meta/episodes": episodes}.items():
+        (folder / path / "chunk-000").mkdir(parents=True)
+        table = pa.Table.from_pylist(content)
+        pq.write_table(table, folder / path / "chunk-000/file-000.parquet")
+    if video:
+        write_video(folder / f"videos/{CAMERA}/chunk-000/file-000.mp4", frames)
+    features = {
+        CAMERA: feature("video" if video else "image", (SIDE, SIDE, 3)),
+        "action": feature("float32", (2,)), "observation.state": feature("float32", (3,)),
+        "next.done": feature("bool", (1,)), "timestamp": feature("float32", (1,)),
+    }  # fmt: skip
+    features |= {"next.reward": feature("float32", (1,))} if reward else {}
+    info = {"codebase_version": codebase, "fps": FPS, "robot_type": "arm", "features": features}
+    (folder / "meta/info.json").write_text(json.dumps(info))
+    return rows
+
+
+@pytest.mark.parametrize("video", [True, False])
+def test_frames_actions_and_rewards_are_theirs(tmp_path, video, capsys):
+    rows = write_lerobot(tmp_path / "theirs", video=video)
+    import_lerobot(tmp_path / "theirs", tmp_path / "ours")
+    assert "3 episodes, 21 frames" in capsys.readouterr().out
+    dataset = Dataset.open(tmp_path / "ours")
+    assert dataset.index["length"].tolist() == list(LENGTHS)
+    spec, action = dataset.spec, np.array([row["action"] for row in rows])
+    assert (spec.fps, spec.robot_type, spec.picture) == (FPS, "arm", (SIDE, SIDE, 3))
+    np.testing.assert_allclose(spec.bounds.low, action.min(0))
+    np.testing.assert_allclose(spec.bounds.high, action.max(0))
+    start = 0
+    for number, length in enumerate(LENGTHS):
+        episode, own = dataset.episode(number), slice(start, start + length)
+        expected = np.stack([frame_of(number, t) for t in range(length)])
+        off = np.abs(episode.frames.astype(int) - expected).max((1, 2, 3))
+        assert off.max() <= (60 if video else 0)
+        told = spec.bounds.from_unit(episode.action)
+        np.testing.assert_allclose(told, action[own][:-1], atol=1e-5)
+        assert episode.reward.tolist() == list(range(start, start + length - 1))
+        state = [row["observation.state"] for row in rows[own]]
+        np.testing.assert_allclose(episode.facts["state"], state)
+        assert (episode.terminated, episode.truncated) == (False, True)
+        assert (episode.task, episode.seed) == ("lift it", number)
+        start += length
+
+
+def test_each_frame_of_a_video_is_at_its_time(tmp_path):
+    """The neighbouring frames are further off than what compression costs."""
+    write_lerobot(tmp_path)
+    source = LeRobotSource(tmp_path)
+    for number in (2, 0, 1):  # in any order
+        frames = source.episode(number).frames.astype(float)
+        length = LENGTHS[number]
+        truth = np.stack([frame_of(number, t) for t in range(length)]).astype(float)
+        off = np.abs(frames[:, None] - truth[None]).mean((2, 3, 4))
+        assert off.argmin(1).tolist() == list(range(length))
+        assert off.diagonal().max() < 3
+
+
+def test_given_bounds_clip_and_say_so(tmp_path, capsys):
+    rows = write_lerobot(tmp_path / "theirs", video=False, reward=False)
+    import_lerobot(
+        tmp_path / "theirs", tmp_path / "ours", low=(-1.0, 10.0), high=(1.0, 20.0), system="mine"
+    )
+    dataset, said = Dataset.open(tmp_path / "ours"), capsys.readouterr().out
+    beyond = np.mean([abs(row["action"][0]) > 1 for row in rows])
+    assert f"{beyond:.1%} of the actions lay beyond" in said
+    assert "no rewards" in said
+    assert not dataset.spec.has_reward
+    assert dataset.spec.robot_type == "mine"
+    assert np.abs(dataset.action).max() == 1
+    assert not dataset.reward.any()
+
+
+def test_pictures_are_resized_by_averaging(tmp_path):
+    write_lerobot(tmp_path, video=False)
+    source = LeRobotSource(tmp_path, size=(24, 24))
+    truth = frame_of(1, 2).reshape(24, 2, 24, 2, 3).mean((1, 3))
+    np.testing.assert_allclose(source.episode(1).frames[2], truth, atol=1)
+    grey = np.arange(16, dtype=np.uint8).reshape(4, 4, 1)
+    assert resized(grey, (2, 2))[:, :, 0].tolist() == [[3, 5], [11, 13]]
+
+
+def test_what_cannot_be_read_says_why(tmp_path):
+    write_lerobot(tmp_path / "old", video=False, codebase="v2.1")
+    with pytest.raises(ValueError, match=r"LeRobot v2\.1, expected v3"):
+        LeRobotSource(tmp_path / "old").spec()
+    with pytest.raises(FileNotFoundError, match="no LeRobot dataset"):
+        LeRobotSource(tmp_path).spec()
+    write_lerobot(tmp_path / "new")
+    for columns, words in (
+        (Columns(action="act"), "no column 'act'; it has"),
+        (Columns(picture="left"), r"among \['observation.images.top'\], came 'left'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            LeRobotSource(tmp_path / "new", columns).spec()
+    with pytest.raises(ValueError, match="each low below its high"):
+        Bounds(low=(0.0, 0.0), high=(1.0, 0.0))
+    (tmp_path / f"new/videos/{CAMERA}/chunk-000/file-000.mp4").write_bytes(b"no video")
+    with pytest.raises(ValueError, match=r"file-000\.mp4 is no readable video"):
+        LeRobotSource(tmp_path / "new").episode(0)
+    (tmp_path / "new/data/chunk-000/file-000.parquet").unlink()
+    with pytest.raises(FileNotFoundError, match=r"file-000\.parquet is missing"):
+        LeRobotSource(tmp_path / "new").spec()
+
+
+def test_a_video_that_ends_too_early_is_not_padded(tmp_path):
+    write_lerobot(tmp_path)
+    path = tmp_path / f"videos/{CAMERA}/chunk-000/file-000.mp4"
+    path.unlink()
+    path.parent.rmdir()
+    write_video(path, [frame_of(0, t) for t in range(6)])
+    with pytest.raises(ValueError, match=r"has no frame at 0\.300 s"):
+        LeRobotSource(tmp_path).episode(0)
+
+
+def test_our_own_datasets_can_be_imported_too(tmp_path):
+    """Ours is a LeRobot dataset: read as anybody's, it is the same but for names."""
+    from tiny_dataset import make_episode, write
+
+    write(tmp_path / "ours")
+    columns = Columns(terminated="next.terminated", state="info.state")
+    source = LeRobotSource(tmp_path / "ours", columns)
+    for number in range(6):
+        came, expected = source.episode(number), make_episode(number)
+        np.testing.assert_array_equal(came.frames, expected.frames)
+        np.testing.assert_array_equal(came.reward, expected.reward)
+        np.testing.assert_array_equal(came.facts["state"], expected.facts["state"])
+        assert came.terminated == expected.terminated
+        told = source.bounds.from_unit(came.action)
+        np.testing.assert_allclose(told, expected.action, atol=1e-5)

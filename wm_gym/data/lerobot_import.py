@@ -1,0 +1,239 @@
+"""LeRobot v3 datasets that others wrote, as episodes of ours.
+
+A row of theirs is a frame and the action that was taken in it, so n rows are n − 1 transitions:
+what the last action led to was not recorded. Videos hold episodes one after the other; an episode
+begins at its `from_timestamp` (huggingface/lerobot, src/lerobot/datasets, v0.4.0 to v0.6.1).
+"""
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from wm_gym.data.episode import Episode
+from wm_gym.data.lerobot import DATA_PATH, INFO_PATH
+from wm_gym.data.pixels import resized, suitable_picture
+from wm_gym.data.rows import column_values, damage_named
+from wm_gym.data.scaling import bounds_of, share_beyond, told
+from wm_gym.data.spec import DatasetSpec, Fact
+from wm_gym.data.video import read_frames
+from wm_gym.systems import Bounds
+
+VIDEO_PATH = "videos/{key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+PICTURES = ("image", "video")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Which of a dataset's columns are what."""
+
+    picture: str | None = None
+    """A camera; without it the only one there is."""
+
+    action: str = "action"
+    reward: str = "next.reward"
+    """Without such a column there are no rewards, and dreams say 0."""
+
+    terminated: str = "next.done"
+    state: str = "observation.state"
+    """Logged as a fact beside each frame, where there is such a column."""
+
+
+@dataclass(frozen=True, eq=False)
+class LeRobotSource:
+    """A folder of theirs, and how it is to be read."""
+
+    folder: Path
+    columns: Columns = field(default_factory=Columns)
+    given: Bounds | None = None
+    """What ±1 is to stand for; without it the least and the greatest action in the data."""
+
+    size: tuple[int, int] | None = None
+    """Of the pictures, height and width; without it as `suitable_picture` has it."""
+
+    system: str | None = None
+    """A name for what it is of; without it the robot's type, or else the folder's name."""
+
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        path = self.folder / INFO_PATH
+        if not path.exists():
+            raise FileNotFoundError(f"{path} does not exist: {self.folder} is no LeRobot dataset")
+        with damage_named(path):
+            info = json.loads(path.read_bytes())
+            version, features = str(info["codebase_version"]), info["features"]
+        if not version.startswith("v3."):
+            raise ValueError(
+                f"{self.folder} is LeRobot {version}, expected v3: convert it with LeRobot's own "
+                "lerobot.datasets.v30.convert_dataset_v21_to_v30"
+            )
+        if self.columns.action not in features:
+            raise ValueError(
+                f"{self.folder} has no column {self.columns.action!r}; it has {sorted(features)}"
+            )
+        return info
+
+    @property
+    def features(self) -> Mapping[str, Any]:
+        return self.info["features"]
+
+    @cached_property
+    def camera(self) -> str:
+        cameras = [k for k, feature in self.features.items() if feature["dtype"] in PICTURES]
+        wanted = self.columns.picture
+        if wanted is None and len(cameras) == 1:
+            return cameras[0]
+        if wanted not in cameras:
+            raise ValueError(f"choose a picture key among {cameras}, came {wanted!r}")
+        return str(wanted)
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """One for each episode, in order."""
+        paths = sorted(self.folder.glob("meta/episodes/*/*.parquet"))
+        if not paths:
+            raise FileNotFoundError(f"{self.folder}/meta/episodes holds no Parquet file")
+        rows = [row for path in paths for row in _table(path).to_pylist()]
+        return sorted(rows, key=lambda row: int(row["episode_index"]))
+
+    def __len__(self) -> int:
+        """Episodes."""
+        return len(self.rows)
+
+    @cached_property
+    def bounds(self) -> Bounds:
+        return self.given or bounds_of(self._every_action)
+
+    @property
+    def beyond(self) -> float:
+        """Share of the actions that lie beyond the bounds, and are clipped."""
+        return share_beyond(self.bounds, self._every_action)
+
+    @cached_property
+    def _every_action(self) -> Float[np.ndarray, "n a"]:
+        files = {(row["data/chunk_index"], row["data/file_index"]) for row in self.rows}
+        key = self.columns.action
+        tables = [_table(self._data_path(*file), [key]) for file in sorted(files)]
+        return np.concatenate([_numbers(table, key) for table in tables])
+
+    def spec(self) -> DatasetSpec:
+        name = self.system or self.info.get("robot_type") or self.folder.resolve().name
+        asked = {"columns": asdict(self.columns), "camera": self.camera}
+        first = self.episode(0)
+        facts = {k: Fact(dtype=v.dtype.name, shape=v.shape[1:]) for k, v in first.facts.items()}
+        return DatasetSpec(
+            env_id=name,
+            fps=max(1, round(self.info["fps"])),
+            picture=first.frames.shape[1:],
+            action_size=first.action.shape[1],
+            facts=facts,
+            robot_type=name,
+            recipe={"source": f"LeRobot, {self.folder.resolve().name}", **asked},
+            bounds=self.bounds,
+            has_reward=self.columns.reward in self.features,
+        )
+
+    def episode(self, i: int) -> Episode:
+        """ValueError where it is too short to hold a transition."""
+        row = self.rows[i]
+        path = self._data_path(row["data/chunk_index"], row["data/file_index"])
+        with damage_named(path):
+            table = self._table_of(path)
+            table = table.filter(pc.equal(table["episode_index"], row["episode_index"]))
+            order = np.asarray(table["frame_index"])
+            if not len(order) or (order != np.arange(len(order))).any():
+                raise ValueError(f"episode {row['episode_index']} has the frames {order}")
+            action = _numbers(table, self.columns.action)[:-1]
+            reward, facts = self._reward(table), self._facts(table)
+            terminated = self._terminated(table)
+        return Episode(
+            frames=self._frames(row, table, path),
+            action=told(self.bounds, action),
+            reward=reward,
+            terminated=terminated,
+            truncated=not terminated,
+            facts=facts,
+            behaviour="logged",
+            split="train",
+            seed=int(row["episode_index"]),
+            task=str(next(iter(row.get("tasks") or ()), "")),
+        )
+
+    def _data_path(self, chunk: int, file: int) -> Path:
+        return self.folder / DATA_PATH.format(chunk_index=int(chunk), file_index=int(file))
+
+    def _table_of(self, path: Path) -> pa.Table:
+        """Many episodes lie in one file: the last one is kept."""
+        kept: dict[Path, pa.Table] = self.__dict__.setdefault("_kept", {})
+        if path not in kept:
+            kept.clear()
+            kept[path] = _table(path)
+        return kept[path]
+
+    def _reward(self, table: pa.Table) -> np.ndarray:
+        if self.columns.reward not in self.features:
+            return np.zeros(table.num_rows - 1, np.float32)
+        return _numbers(table, self.columns.reward)[:-1, 0].astype(np.float32)
+
+    def _facts(self, table: pa.Table) -> dict[str, np.ndarray]:
+        key = self.columns.state
+        return {"state": _numbers(table, key)} if key in self.features else {}
+
+    def _terminated(self, table: pa.Table) -> bool:
+        """Whether the last transition that is recorded ended it: not the one that is not."""
+        key = self.columns.terminated
+        return key in self.features and bool(_numbers(table, key)[-2:-1].any())
+
+    def _frames(
+        self, row: Mapping[str, Any], table: pa.Table, path: Path
+    ) -> UInt8[np.ndarray, "t h w c"]:
+        if self.features[self.camera]["dtype"] == "image":
+            with damage_named(path):
+                cells = table.column(self.camera).to_pylist()
+                return np.stack([self._shown(_picture(cell)) for cell in cells])
+        where = f"videos/{self.camera}"
+        video = self.folder / VIDEO_PATH.format(
+            key=self.camera,
+            chunk_index=int(row[f"{where}/chunk_index"]),
+            file_index=int(row[f"{where}/file_index"]),
+        )
+        times = np.asarray(table["timestamp"]) + float(row[f"{where}/from_timestamp"])
+        frames = read_frames(video, times, fps=float(self.info["fps"]))
+        return np.stack([self._shown(frame) for frame in frames])
+
+    def _shown(self, frame: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h2 w2 c"]:
+        height, width = frame.shape[:2]
+        wanted = self.size or suitable_picture(height, width)
+        return frame if wanted == (height, width) else resized(frame, wanted)
+
+
+def _table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing; download the dataset again")
+    with damage_named(path):
+        return pq.read_table(path, columns=columns, partitioning=None)
+
+
+def _numbers(table: pa.Table, key: str) -> Float[np.ndarray, "n k"]:
+    """Rows of finite numbers, whatever their shape was."""
+    values = np.asarray(column_values(table, key, (-1,)), np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{key} holds numbers that are not finite")
+    return values
+
+
+def _picture(cell: Mapping[str, Any]) -> UInt8[np.ndarray, "h w c=3"]:
+    if cell.get("bytes") is None:
+        raise ValueError(f"a picture is not in the file but at {cell.get('path')!r}")
+    with Image.open(io.BytesIO(cell["bytes"]), formats=["PNG", "JPEG"]) as image:
+        return np.asarray(image.convert("RGB"))

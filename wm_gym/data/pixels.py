@@ -1,0 +1,156 @@
+"""Any environment as a world model takes it: pictures of a size that suits, actions in [−1, 1]."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, SupportsFloat
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.wrappers import AddRenderObservation
+from jaxtyping import Float32, UInt8
+from PIL import Image
+
+from wm_gym.systems import Bounds
+from wm_gym.types import Info
+
+LARGEST, SIDE, CELL = 128, 96, 6
+"""Pixels: pictures up to the first are kept; larger ones become the second, in multiples of the
+third, so that a model's cells fit."""
+
+MOST_CELLS = 32
+"""Along a side: more would only be slow."""
+
+
+def make_pixel_env(
+    env_id: str,
+    *,
+    steps: int,
+    picture: tuple[int, int] | None = None,
+    repeat: int = 1,
+    kwargs: Mapping[str, Any] | None = None,
+) -> gym.Env[np.ndarray, np.ndarray]:
+    """The environment with pictures for observations, its own or else what it renders, cut after
+    `steps`; an action is flat, within [−1, 1], and held for `repeat` of the environment's steps."""
+    module, _, plain_id = env_id.rpartition(":")
+    if module:
+        import_module(module)  # which registers the id
+    given = dict(kwargs or {})
+    if str(gym.spec(plain_id).entry_point).startswith("wm_gym.envs:"):
+        given = {"horizon": steps * repeat, **given}
+    env = gym.make(plain_id, disable_env_checker=True, **given)
+    if not is_picture(env.observation_space):
+        env.close()
+        shown = {"render_mode": "rgb_array", **given}
+        env = gym.make(plain_id, disable_env_checker=True, **shown)
+        env = AddRenderObservation(env, render_only=True)
+    env = as_unit(env)
+    if repeat > 1:
+        env = Repeated(env, repeat)
+    height, width, _ = env.observation_space.shape or ()
+    wanted = picture or suitable_picture(height, width)
+    if wanted != (height, width):
+        env = Resized(env, wanted)
+    return gym.wrappers.TimeLimit(env, steps)
+
+
+def is_picture(space: spaces.Space[Any]) -> bool:
+    """Whether frames of it can be logged as they are."""
+    return (
+        isinstance(space, spaces.Box)
+        and space.dtype == np.uint8
+        and len(space.shape) == 3
+        and space.shape[2] in (1, 3)
+    )
+
+
+def suitable_picture(height: int, width: int) -> tuple[int, int]:
+    """As it is where it is small and cells fit on it; else the longer side is `SIDE`."""
+    if max(height, width) <= LARGEST and cells_fit(height, width):
+        return height, width
+    scale = SIDE / max(height, width)
+    sides = [CELL * max(1, round(side * scale / CELL)) for side in (height, width)]
+    return sides[0], sides[1]
+
+
+def cell_of(height: int, width: int) -> int:
+    """The side of square cells that fit on a picture, of which about 16 lie along it."""
+    common = np.gcd(height, width)
+    fitting = [n for n in range(1, int(common) + 1) if common % n == 0]
+    wanted = max(height, width) / 16
+    return min(fitting, key=lambda n: abs(np.log(n / wanted)))
+
+
+def cells_fit(height: int, width: int) -> bool:
+    return max(height, width) <= MOST_CELLS * cell_of(height, width)
+
+
+def resized(
+    frame: UInt8[np.ndarray, "h w c"], picture: tuple[int, int]
+) -> UInt8[np.ndarray, "h2 w2 c"]:
+    """Each new pixel is the mean of what it covers."""
+    height, width = picture
+    image = Image.fromarray(frame.squeeze(-1) if frame.shape[-1] == 1 else frame)
+    smaller = image.resize((width, height), Image.Resampling.BOX)
+    return np.asarray(smaller).reshape(height, width, frame.shape[-1])
+
+
+class Resized(gym.ObservationWrapper[np.ndarray, Any, np.ndarray]):
+    """With pictures of another size."""
+
+    def __init__(self, env: gym.Env[np.ndarray, Any], picture: tuple[int, int]) -> None:
+        super().__init__(env)
+        self.picture = picture
+        shape = env.observation_space.shape or ()
+        self.observation_space = spaces.Box(0, 255, (*picture, shape[-1]), np.uint8)
+
+    def observation(self, observation: np.ndarray) -> UInt8[np.ndarray, "h w c"]:
+        return resized(observation, self.picture)
+
+
+class UnitActions(gym.ActionWrapper[Any, np.ndarray, Any]):
+    """With flat actions within [−1, 1], which are what the environment takes at its bounds."""
+
+    def __init__(self, env: gym.Env[Any, Any], bounds: Bounds) -> None:
+        super().__init__(env)
+        self.bounds = bounds
+        self.action_space = spaces.Box(-1.0, 1.0, (len(bounds.low),), np.float32)
+
+    def action(self, action: Float32[np.ndarray, "a"]) -> np.ndarray:
+        space = self.env.action_space
+        assert isinstance(space, spaces.Box)
+        told = self.bounds.from_unit(np.clip(action, -1, 1).astype(np.float64))
+        return np.clip(told.reshape(space.shape).astype(space.dtype), space.low, space.high)
+
+
+def as_unit(env: gym.Env[Any, Any]) -> gym.Env[Any, np.ndarray]:
+    """The same where its actions are flat numbers within [−1, 1] already."""
+    space = env.action_space
+    if not isinstance(space, spaces.Box) or space.dtype.kind != "f" or not space.is_bounded():
+        env.close()
+        raise ValueError(
+            f"{env.spec.id if env.spec else env} has actions {space}, "
+            "expected a bounded Box of floats"
+        )
+    own = (space.low == -1).all() and (space.high == 1).all() and space.dtype == np.float32
+    if own and len(space.shape) == 1:
+        return env
+    low, high = (tuple(np.ravel(edge).tolist()) for edge in (space.low, space.high))
+    return UnitActions(env, Bounds(low=low, high=high))
+
+
+class Repeated(gym.Wrapper[Any, Any, Any, Any]):
+    """Holds an action for several steps, until the episode ends; their rewards are summed."""
+
+    def __init__(self, env: gym.Env[Any, Any], repeat: int) -> None:
+        super().__init__(env)
+        self.repeat = repeat
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, Info]:
+        total = 0.0
+        for _ in range(self.repeat):
+            obs, reward, terminated, truncated, info = self.env.step(action)
+            total += float(reward)
+            if terminated or truncated:
+                break
+        return obs, total, terminated, truncated, info

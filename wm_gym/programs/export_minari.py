@@ -1,0 +1,21 @@
+"""`wm-gym export-minari`: a dataset of ours as a Minari dataset."""
+
+from pathlib import Path
+
+from tqdm import tqdm
+
+from wm_gym.data import Dataset
+from wm_gym.data.minari import export_minari as export
+
+
+def export_minari(folder: Path, /, dataset: str) -> None:
+    """Write a dataset into Minari's local store (MINARI_DATASETS_PATH, or ~/.minari/datasets).
+
+    Args:
+        folder: A dataset's folder.
+        dataset: The id that it gets there, such as mine/pendulum/random-v0.
+    """
+    ours = Dataset.open(folder)
+    with tqdm(total=len(ours), unit="episode", disable=None) as bar:
+        theirs = export(ours, dataset, progress=bar.update)
+    print(f"{dataset}: {theirs.total_episodes} episodes, {theirs.total_steps} steps")
