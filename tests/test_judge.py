@@ -124,6 +124,14 @@ def test_stable_baselines_counts_the_same_returns():
     assert played.length.tolist() == lengths
 
 
+def test_where_nobody_knows_the_coverage_returns_are_counted_all_the_same():
+    envs = SyncVectorEnv([lambda: gym.make("Pendulum-v1", max_episode_steps=4)] * 2)
+    played = examine(Still(1), envs, episodes=3, seed=5)
+    assert (played.returns < 0).all()
+    assert np.isnan([*played.best, *played.final]).all()
+    assert played.length.tolist() == [4, 4, 4]
+
+
 def test_rounds_tell_of_progress():
     sizes = [len(each) for each in rounds(Still(3), dots(3, horizon=2), episodes=8, seed=0)]
     assert sizes == [3, 3, 2]

@@ -36,7 +36,7 @@ class Episodes:
 
     returns: Float[np.ndarray, "n"]
     best: Float[np.ndarray, "n"]
-    """Best coverage of the episode, the start's included."""
+    """Best coverage of the episode, the start's included; NaN where nobody knows any."""
 
     final: Float[np.ndarray, "n"]
     length: Int[np.ndarray, "n"]
@@ -104,6 +104,7 @@ def _round(
 ) -> Episodes:
     n = env.num_envs
     returns, best, final, length = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n, np.int64)
+    unknown = np.full(n, np.nan)
     obs, _ = _reset(env)(seed=seeds, options=options)
     state, begins, going = None, np.ones(n, bool), np.ones(n, bool)
     while going.any():
@@ -114,8 +115,8 @@ def _round(
         begins = np.logical_or(terminated, truncated)
         ended = going & begins
         last = info.get("final_info", info)  # of an environment that has begun anew
-        best[ended] = last["best_coverage"][ended]
-        final[ended] = last["coverage"][ended]
+        best[ended] = last.get("best_coverage", unknown)[ended]
+        final[ended] = last.get("coverage", unknown)[ended]
         going &= ~begins
         if going.any():
             obs = _kept_going(env, obs, begins)
