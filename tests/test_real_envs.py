@@ -291,7 +291,10 @@ def test_a_simulator_that_is_not_what_its_record_says_is_refused():
 
     for changes, words in (
         ({"frame_shape": (48, 64, 1)}, "frame.. is uint8 .48, 64, 3., expected uint8"),
-        ({"state_names": ("x",), "state_low": (0.0,), "state_high": (9.0,)}, "one number for each"),
+        (
+            {"state_names": ("x",), "state_low": (0.0,), "state_high": (9.0,), "tool": None},
+            "one number for each",
+        ),
     ):
         world = SimulatedWorld(dataclasses.replace(DOT, **changes), "Real-Dot-v0", 1)
         with pytest.raises(ValueError, match=words):
