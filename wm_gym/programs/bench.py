@@ -12,6 +12,7 @@ from wm_gym.programs.bench_gradient import Gradients, bench_gradient
 from wm_gym.programs.bench_loading import bench_loading
 from wm_gym.programs.bench_profile import bench_profile
 from wm_gym.programs.bench_systems import bench_systems
+from wm_gym.programs.machine import machine
 
 Part = Literal["systems", "loading", "dream", "compiled", "profile", "gradient"]
 
@@ -65,5 +66,6 @@ def bench(config: Bench) -> None:
     if "gradient" in config.parts:
         figures["gradient"] = bench_gradient(config.dreams, config.gradients, **timing)
     if config.out is not None:
+        said = {"machine": machine(), **asdict(config), "out": None, **figures}
         config.out.parent.mkdir(parents=True, exist_ok=True)
-        config.out.write_text(json.dumps({**asdict(config), "out": None, **figures}, indent=1))
+        config.out.write_text(json.dumps(said, indent=1))

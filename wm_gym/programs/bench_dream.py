@@ -12,7 +12,8 @@ import torch
 from wm_gym.models.world_model import DTYPES, WorldModel
 from wm_gym.programs.bench_diamond import STEPS, diamond_sized, dreaming, size_of
 from wm_gym.programs.bench_systems import batched, gym_pusht, ours
-from wm_gym.programs.bench_timing import Speed, Step, cores, in_turns
+from wm_gym.programs.bench_timing import Speed, Step, in_turns
+from wm_gym.programs.machine import cores
 
 Dtype = Literal["float32", "bfloat16"]
 PEER = "DIAMOND-sized"

@@ -15,8 +15,9 @@ from wm_gym.models.world_model import DTYPES, WorldModel
 from wm_gym.programs.bench_diamond import DiamondSized, size_of
 from wm_gym.programs.bench_dream import PEER, Dreams
 from wm_gym.programs.bench_systems import batched
-from wm_gym.programs.bench_timing import Speed, Step, cores, in_turns
+from wm_gym.programs.bench_timing import Speed, Step, in_turns
 from wm_gym.programs.bench_windows import Dtype, Memory, Mode, Window, memory_of, step_of
+from wm_gym.programs.machine import cores
 
 MIB = 1 << 20
 MODES: tuple[Mode, ...] = get_args(Mode)

@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from wm_gym.data import Dataset, DatasetWriter, WindowBatch, Windows, prefetch
 from wm_gym.data.collect import Recipe, Source
-from wm_gym.programs.bench_timing import cores, measured
+from wm_gym.programs.bench_timing import measured
+from wm_gym.programs.machine import cores
 
 
 def bench_loading(*, seconds: float, rounds: int, episodes: int) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from wm_gym.envs.dream import DreamVectorEnv
 from wm_gym.models.noise import normal_noise
 from wm_gym.models.world_model import DTYPES, WorldModel
 from wm_gym.programs.bench_dream import Dreams
-from wm_gym.programs.bench_timing import cores, measured
+from wm_gym.programs.bench_timing import measured
+from wm_gym.programs.machine import cores
 
 NUM_ENVS = 64
 MATMUL = (4096, 512, 512)

@@ -1,6 +1,5 @@
 """How `wm-gym bench` times things: in turn, round after round, so that none has the best of it."""
 
-import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -76,10 +75,3 @@ def measured(step: Step, seconds: float) -> tuple[float, list[float]]:
         times.append(time.perf_counter() - now)
         now += times[-1]
     return count / (now - begin), times
-
-
-def cores() -> int:
-    """That this process may use, which `taskset` and containers can make fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

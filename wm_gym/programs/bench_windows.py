@@ -25,7 +25,8 @@ from wm_gym.models.local_model import LocalModel
 from wm_gym.models.surrogate import Surrogate
 from wm_gym.models.world_model import DTYPES, WorldModel
 from wm_gym.programs.bench_diamond import ACTION, CONTEXT, SIDE, diamond_sized
-from wm_gym.programs.bench_timing import Step, cores
+from wm_gym.programs.bench_timing import Step
+from wm_gym.programs.machine import cores
 from wm_gym.programs.memory import process_bytes
 
 Mode = Literal["none", "surrogate", "diffusion"]

@@ -29,6 +29,7 @@ from wm_gym.evaluation.rollouts import (
     probe_of,
 )
 from wm_gym.models.world_model import DTYPES, WorldModel
+from wm_gym.programs.machine import machine
 from wm_gym.storage.files import write_atomically
 from wm_gym.systems import System
 
@@ -93,6 +94,7 @@ def evaluate(config: Evaluate) -> None:
     draw_fidelity(found, evaluation.units).savefig(evaluation.path("fidelity.png"), dpi=80)
     evaluation.shoot()
     figures = {
+        "machine": machine(),
         "settings": {**asdict(config), "out": str(config.out)},
         "model": asdict(evaluation.dreamer.model.card),
         "datasets": {name: facts_of(dataset) for name, dataset in evaluation.datasets.items()},

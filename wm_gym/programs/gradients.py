@@ -51,6 +51,7 @@ from wm_gym.evaluation.refreshing import (
 from wm_gym.evaluation.rollouts import Probe, probe_of
 from wm_gym.models.world_model import WorldModel
 from wm_gym.programs.evaluate import facts_of, open_datasets
+from wm_gym.programs.machine import machine
 from wm_gym.storage.files import write_atomically
 from wm_gym.systems import System, system_named
 
@@ -291,6 +292,7 @@ class _Card:
     ) -> None:
         out, config = self.config.out, self.config
         figures = {
+            "machine": machine(),
             "settings": {**asdict(config), "out": str(out), "fitted": str(config.fitted)},
             "model": asdict(self.model.card),
             "datasets": {name: facts_of(dataset) for name, dataset in self.datasets.items()},

@@ -9,7 +9,6 @@ from hashlib import sha256
 from typing import Any
 
 import numpy as np
-import torch
 
 import wm_gym
 from wm_gym.programs import (
@@ -19,7 +18,7 @@ from wm_gym.programs import (
     report_speed,
     report_training,
 )
-from wm_gym.programs.bench_timing import cores
+from wm_gym.programs.machine import machine
 from wm_gym.programs.report_html import (
     Child,
     Gap,
@@ -193,14 +192,11 @@ def _of_sources(sources: Sources) -> list[Html]:
     return [folded("How it was measured", *shown)] if shown else []
 
 
-_TIMED = ("machine", "parts", "seconds", "rounds", "dreams", "gradients")
+_TIMED = ("parts", "seconds", "rounds", "dreams", "gradients")
 
 
 def _dated(found: Found) -> list[tuple[str, Child]]:
-    rows: list[tuple[str, Child]] = [("file of", found.dated)]
-    if "machine" not in found.content:
-        rows.append(("machine", "not recorded"))
-    return rows
+    return [("file of", found.dated), ("on", str(found.content.get("machine", "not recorded")))]
 
 
 def _datasets(content: Json) -> list[tuple[str, Child]]:
@@ -232,9 +228,9 @@ def _flat(name: str, value: Any) -> list[tuple[str, Child]]:
 def _of_page(made: datetime) -> list[tuple[str, Child]]:
     return [
         ("made", moment(made)),
-        ("with", f"wm_gym {wm_gym.__version__}, torch {torch.__version__}, NumPy {np.__version__}"),
+        ("with", f"wm_gym {wm_gym.__version__}, NumPy {np.__version__}"),
         ("Python", platform.python_version()),
-        ("on", f"{platform.platform()}, {platform.machine()}, {cores()} cores"),
+        ("on", machine()),
     ]
 
 
