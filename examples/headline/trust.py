@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from headline.contenders import contenders
 from headline.folder import alone, finished
+from headline.plots import colours
 from headline.records import DREAM, REAL, Exam, Progress, append, read
 from headline.seeds import TRUST_SEED
 from headline.study import Exams, Study
@@ -135,13 +136,14 @@ def draw(imagined: Imagined, found: Agreement, out: Path) -> None:
     figure = Figure(figsize=(5, 4.6), layout="constrained")
     axes = figure.subplots()
     agents = list(dict.fromkeys(name.split(",")[0] for name in imagined.names))
+    colour = colours(agents)
     for agent in agents:
         which = [i for i, name in enumerate(imagined.names) if name.split(",")[0] == agent]
         real, dream = (
             np.array([getattr(found.policies[i], kind).value for i in which])
             for kind in ("real", "imagined")
         )
-        axes.plot(real, dream, "o", label=agent)
+        axes.plot(real, dream, "o", label=agent, color=colour[agent])
     ends = min(imagined.dream.mean(1).min(), imagined.real.mean(1).min()), 0
     axes.plot(ends, ends, color="0.7", zorder=0)
     axes.set_xlabel("return in the real system")
