@@ -212,7 +212,8 @@ def test_damaged_settings_are_named(copied, content):
 def test_budgets_may_grow_and_unfinished_runs_do_not_count(copied):
     longer = replace(copied, samples=96, agents=("fog",))
     check_folder(longer)
-    with pytest.raises(SystemExit, match=r"\(ppo_samples is 96 there, 64 here; samples is 96"):
+    said = r"\(long_samples is 192 there, 128 here; ppo_samples is 96 there, 64 here; samples is 96"
+    with pytest.raises(SystemExit, match=said):
         check_folder(copied)
     assert finished(copied.out) == (
         [], ["FoG, seed 0 (64 of 96 samples)", "PPO, seed 0 (64 of 96 samples)"]

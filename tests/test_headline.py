@@ -7,7 +7,7 @@ import gymnasium as gym
 import imageio_ffmpeg
 import numpy as np
 import pytest
-from headline import release, trust
+from headline import readme, release, trust
 from headline.arrivals import times_fewer
 from headline.plots import curves_figure, draw_curves
 from headline.records import (
@@ -357,22 +357,52 @@ def test_what_flatters_by_chance_is_not_called_honest(excess, said):
 # Release
 
 
-def test_records_of_a_release_take_the_place_of_older_ones(tmp_path):
-    study, kept = tmp_path / "study", tmp_path / "records"
-    for name in ("FoG-1", "FoG-2"):
+def study_of(folder, names, shared):
+    for name in names:
         for file in release.KEPT:
-            (study / name).mkdir(parents=True, exist_ok=True)
-            (study / name / file).write_text("{}")
-    (study / "study.json").write_text("{}")
-    release.keep_records(study, [make_run("FoG", seed=1), make_run("FoG", seed=2)], kept)
-    release.keep_records(study, [make_run("FoG", seed=2)], kept)
-    found = sorted(str(file.relative_to(kept)) for file in kept.glob("*/*"))
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            (folder / name / file).write_text(f'"{folder.name}"')
+    (folder / "study.json").write_text(json.dumps(shared))
+    return folder, [make_run("FoG", seed=int(name[-1])) for name in names]
+
+
+def kept_records(folder):
+    return {file.parent.name: file.read_text() for file in folder.glob("*/exams.jsonl")}
+
+
+def test_records_of_a_release_stand_beside_those_of_the_same_study(tmp_path):
+    kept = tmp_path / "records"
+    release.keep_records(*study_of(tmp_path / "old", ("FoG-1", "FoG-2"), {"judge_seed": 1}), kept)
+    release.keep_records(*study_of(tmp_path / "new", ("FoG-2", "FoG-3"), {"judge_seed": 1}), kept)
+    assert kept_records(kept) == {"FoG-1": '"old"', "FoG-2": '"new"', "FoG-3": '"new"'}
+    found = sorted(str(file.relative_to(kept)) for file in kept.glob("FoG-2/*"))
     assert found == sorted(f"FoG-2/{name}" for name in release.KEPT)
+
+
+def test_records_of_other_exams_make_room_for_a_release(tmp_path):
+    kept = tmp_path / "records"
+    release.keep_records(*study_of(tmp_path / "old", ("FoG-1", "FoG-2"), {"judge_seed": 1}), kept)
+    release.keep_records(*study_of(tmp_path / "new", ("FoG-2",), {"judge_seed": 2}), kept)
+    assert kept_records(kept) == {"FoG-2": '"new"'}
+    assert json.loads((kept / "study.json").read_text()) == {"judge_seed": 2}
+
+
+def test_the_dream_chooses_what_is_released():
     best = release.best_dreamer([
         make_run("FoG", seed=seed, judged={DREAM: replace(exam(0.5), returns=[value])})
         for seed, value in ((1, -30.0), (2, -20.0), (3, -40.0))
     ])  # fmt: skip
     assert best.seed == 2
+
+
+def test_what_the_readme_shows_is_told_and_drawn_from_its_records(tmp_path, capsys):
+    readme.main(readme.Readme(pictures=tmp_path))
+    said = capsys.readouterr().out
+    assert "samples to coverage 0.8" in said
+    assert "FoG reached coverage 0.5 with" in said
+    for name in (readme.CURVES, readme.ABLATIONS):
+        with Image.open(tmp_path / name) as picture:
+            assert picture.size == (1800, 690)
 
 
 # Pictures

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 SEEDS_APART = 1000
 """Environment i of a run is seeded s + i, so that runs must not be seeded next to each other."""
 
+LONG, LONGER = "FoG with twice the samples", 2
+
+Budget = Literal["samples", "long_samples", "ppo_samples"]
+
 HEAD_START = 32
 """Windows in which the critics of a policy that already knows something catch up with it."""
 
@@ -76,7 +80,7 @@ class Contender:
     settings: Mapping[str, Any]
     """Its own, by which a run that goes on must have begun."""
 
-    goes_by: Literal["samples", "ppo_samples"] | None = "samples"
+    goes_by: Budget | None = "samples"
     """Which of the study's budgets is its own; None: it does not learn in the dream."""
 
     shown: Path | None = None
@@ -86,7 +90,9 @@ class Contender:
     """Whether the local model is all the world there is: its samples are local ones."""
 
 
-def fog(name: str, config: FoGConfig, *, local: bool = False) -> Contender:
+def fog(
+    name: str, config: FoGConfig, *, local: bool = False, goes_by: Budget = "samples"
+) -> Contender:
     def world(env: DreamVectorEnv | None) -> Any:
         return LocalDream(env) if local and env is not None else env
 
@@ -95,6 +101,7 @@ def fog(name: str, config: FoGConfig, *, local: bool = False) -> Contender:
         begin=lambda env, seed: FoG(world(env), replace(config, seed=SEEDS_APART * seed)),
         resume=lambda path, env: FoG.load(path, world(env)),
         settings={"fog": asdict(config)},
+        goes_by=goes_by,
         local=local,
     )
 
@@ -122,7 +129,9 @@ def imitation(name: str, study: "Study", config: FoGConfig, *, refined: bool) ->
 def contenders(study: "Study") -> dict[str, Contender]:
     """By the names they have on the command line."""
     config = study.fog
-    pure = replace(PRESETS["pure"][1], decay_samples=config.decay_samples)
+    decay = config.decay_samples
+    pure = replace(PRESETS["pure"][1], decay_samples=decay)
+    slower = replace(config, decay_samples=None if decay is None else LONGER * decay)
     return {
         "fog": fog("FoG", config),
         "ppo": Contender(
@@ -135,6 +144,7 @@ def contenders(study: "Study") -> dict[str, Contender]:
             begin=lambda env, seed: sac(env, study.sac, seed=SEEDS_APART * seed),
             resume=Sb3Agent.load, settings={"sac": asdict(study.sac)}, goes_by="ppo_samples",
         ),
+        "long": fog(LONG, slower, goes_by="long_samples"),
         "no-diffusion": fog(LOCAL_WORLD, replace(config, refreshes=0), local=True),
         "no-refresh": fog("FoG without refreshing", replace(config, refreshes=0)),
         "no-logs": fog("FoG without logged steps", replace(config, logs=False)),

@@ -45,14 +45,19 @@ def colours(agents: Sequence[str]) -> dict[str, str]:
     return _KNOWN | {agent: f"C{len(_KNOWN) + number}" for number, agent in enumerate(others)}
 
 
-def draw_curves(runs: Sequence[Run], out: Path, *, behind: Sequence[Run] = ()) -> None:
+def draw_curves(
+    runs: Sequence[Run], out: Path, *, behind: Sequence[Run] = (), title: str | None = None
+) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
-    curves_figure(runs, behind=behind).savefig(out, dpi=150)
+    curves_figure(runs, behind=behind, title=title).savefig(out, dpi=150)
 
 
-def curves_figure(runs: Sequence[Run], *, behind: Sequence[Run] = ()) -> Figure:
+def curves_figure(
+    runs: Sequence[Run], *, behind: Sequence[Run] = (), title: str | None = None
+) -> Figure:
     """Each agent's mean over seeds, each seed, and a band from the least to the most; faint and
-    dotted, the runs `behind`, whose times may be another machine's."""
+    dotted, the runs `behind`, whose times may be another machine's. The title is a verdict's, if
+    none is given."""
     figure = Figure(figsize=(12, 4.6), layout="constrained")
     colour = colours([run.agent for run in (*runs, *behind)])
     panels = _panels(runs)
@@ -60,7 +65,7 @@ def curves_figure(runs: Sequence[Run], *, behind: Sequence[Run] = ()) -> Figure:
         _draw_panel(axes, panel, runs, behind, colour)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=11)
-    figure.suptitle(headline(compare(runs)), fontsize=14)
+    figure.suptitle(headline(compare(runs)) if title is None else title, fontsize=14)
     return figure
 
 

@@ -1,9 +1,10 @@
-"""Put a finished study's records behind every later one, its FoG policy into the package, and its
-pictures into the README.
+"""Put a finished study's records beside those that the README's figures are made of, and its best
+policy into the package.
 
 PYTHONPATH=examples python -m headline.release out/fog_vs_ppo/paper
 """
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ import tyro
 
 import fog_agent
 from fog_agent import FoG
+from headline import readme
+from headline.contenders import LONG
 from headline.folder import COMMON, OWN, finished
 from headline.records import DREAM, GYM, README, REAL, Run
 from headline.seeds import FILM_SEED
@@ -21,7 +24,7 @@ from headline.table import compare
 from headline.video import moving_picture
 
 PACKAGED = Path(fog_agent.__file__).parent / "packaged"
-PICTURES = ("fog_vs_ppo.png", "imagined.png")
+IMAGINED = "imagined.png"
 KEPT = ("progress.jsonl", "exams.jsonl", "judged.jsonl", OWN)
 
 
@@ -29,6 +32,9 @@ KEPT = ("progress.jsonl", "exams.jsonl", "judged.jsonl", OWN)
 class Release:
     study: tyro.conf.Positional[Path]
     """The folder of a finished study."""
+
+    agent: str = LONG
+    """Whose best policy is packaged; if it did not take part, the package keeps the one it has."""
 
     name: str = "push-t"
     """Of the packaged policy."""
@@ -46,37 +52,43 @@ def main(config: Release) -> None:
     runs, unfinished = finished(config.study)
     if unfinished:
         raise SystemExit(f"not finished: {', '.join(unfinished)}")
-    dreamers = [run for run in runs if run.agent == "FoG"]
-    chosen = best_dreamer(dreamers)
     keep_records(config.study, runs)
-    agent = FoG.load(config.study / chosen.name / "policies" / f"{chosen.progress[-1].samples}.zip")
-    file = agent.save(PACKAGED / f"{config.name}.zip", policy_only=True)
-    text = card(chosen, seeds=len(dreamers))
-    (PACKAGED / f"{config.name}.md").write_text(text, encoding="utf-8")
-    print(f"wrote {README}, {file} ({file.stat().st_size / 1e6:.1f} MB)")
-    for name in PICTURES:
-        shutil.copyfile(config.study / name, config.pictures / name)
-    moving = config.pictures / "policy.gif"
-    seeds = range(FILM_SEED, FILM_SEED + config.starts)
-    moving_picture(agent, config.world_model, moving, seeds=seeds, steps=config.steps)
-    print(f"wrote {moving} ({moving.stat().st_size / 1e6:.1f} MB), {', '.join(PICTURES)}")
+    print(f"wrote {README}")
+    if (config.study / IMAGINED).exists():
+        shutil.copyfile(config.study / IMAGINED, config.pictures / IMAGINED)
+    if dreamers := [run for run in runs if run.agent == config.agent]:
+        package(config, dreamers)
+    readme.main(readme.Readme(pictures=config.pictures))
 
 
 def keep_records(study: Path, runs: Sequence[Run], to: Path = README) -> None:
-    """Those of this study in place of all that were there."""
-    if to.exists():
+    """In place of older ones of the same agents and seeds; and of all, if those had other exams,
+    starts or another dream."""
+    shared = json.loads((study / COMMON).read_text(encoding="utf-8"))
+    if to.exists() and json.loads((to / COMMON).read_text(encoding="utf-8")) != shared:
         shutil.rmtree(to)
     for run in runs:
-        (to / run.name).mkdir(parents=True)
+        (to / run.name).mkdir(parents=True, exist_ok=True)
         for name in KEPT:
             shutil.copyfile(study / run.name / name, to / run.name / name)
     shutil.copyfile(study / COMMON, to / COMMON)
 
 
+def package(config: Release, dreamers: Sequence[Run]) -> None:
+    chosen = best_dreamer(dreamers)
+    agent = FoG.load(config.study / chosen.name / "policies" / f"{chosen.progress[-1].samples}.zip")
+    file = agent.save(PACKAGED / f"{config.name}.zip", policy_only=True)
+    text = card(chosen, seeds=len(dreamers))
+    (PACKAGED / f"{config.name}.md").write_text(text, encoding="utf-8")
+    print(f"wrote {file} ({file.stat().st_size / 1e6:.1f} MB)")
+    moving = config.pictures / "policy.gif"
+    seeds = range(FILM_SEED, FILM_SEED + config.starts)
+    moving_picture(agent, config.world_model, moving, seeds=seeds, steps=config.steps)
+    print(f"wrote {moving} ({moving.stat().st_size / 1e6:.1f} MB)")
+
+
 def best_dreamer(runs: Sequence[Run]) -> Run:
     """The seed with the highest return in the dream: the real system does not choose."""
-    if not runs:
-        raise SystemExit("there is no finished run of FoG to take a policy from")
     return max(runs, key=lambda run: float(np.mean(run.judged[DREAM].returns)))
 
 
@@ -91,9 +103,9 @@ def card(run: Run, *, seeds: int) -> str:
     ]
     return "\n".join([
         "# A policy for Push-T, from latents", "",
-        f"FoG, seed {run.seed}, {run.progress[-1].samples:,} samples of `WM-PushT-v0`, none of any "
-        f"real system. Of FoG's {seeds} runs in the study it is the one with the highest return in "
-        "the dream.", "", *lines, "",
+        f"{run.agent}, seed {run.seed}, {run.progress[-1].samples:,} samples of `WM-PushT-v0`, "
+        f"none of any real system. Of {seeds} such runs in the study it is the one with the "
+        "highest return in the dream.", "", *lines, "",
     ])  # fmt: skip
 
 

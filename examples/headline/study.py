@@ -14,7 +14,7 @@ from tqdm import tqdm
 from baselines import PPOConfig, SACConfig
 from fog_agent import FoG, FoGConfig
 from headline import easy
-from headline.contenders import Agent, Contender, contenders
+from headline.contenders import LONGER, Agent, Contender, contenders
 from headline.folder import AGENT, alone, keep_settings
 from headline.records import DREAM, GYM, REAL, Exam, Progress, append, read
 from headline.seeds import EXAM_SEED, FILM_SEED, JUDGE_SEED
@@ -27,8 +27,8 @@ MOST_EXAMS = 40
 @dataclass(frozen=True, kw_only=True)
 class Study:
     agents: tuple[str, ...] = ("fog", "ppo")
-    """Who takes part: fog, ppo, sac, or an ablation: no-diffusion, no-refresh, no-logs, no-entropy,
-    no-look-aheads, pure, imitation, refined."""
+    """Who takes part: fog, long (twice its samples), ppo, sac, or an ablation: no-diffusion,
+    no-refresh, no-logs, no-entropy, no-look-aheads, pure, imitation, refined."""
 
     seeds: tuple[int, ...] = (0,)
     """One training run each."""
@@ -109,7 +109,8 @@ class Study:
     @property
     def budgets(self) -> dict[str, int]:
         other = self.samples if self.ppo_samples is None else self.ppo_samples
-        return {"samples": self.samples, "ppo_samples": other}
+        long = LONGER * self.samples
+        return {"samples": self.samples, "long_samples": long, "ppo_samples": other}
 
     def exam_places(self, contender: Contender) -> list[int]:
         """Of how many samples: the same for everybody, as far as the smallest budget goes."""

@@ -1,0 +1,39 @@
+"""What the README's records say: its tables, its verdict and its curves, in seconds.
+
+PYTHONPATH=examples python -m headline.readme
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from headline.contenders import LONG
+from headline.plots import draw_curves
+from headline.records import README, read_runs
+from headline.table import compare, rendered
+from headline.verdict import verdict
+
+CURVES, ABLATIONS = "fog_vs_ppo.png", "ablations.png"
+MAIN = ("FoG", LONG, "PPO")
+"""Who is in the first picture; everybody else is compared with FoG in the second."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Readme:
+    pictures: Path = Path("docs/img")
+    """Where the curves are drawn."""
+
+
+def main(config: Readme) -> None:
+    runs = read_runs(README)
+    comparison = compare(runs)
+    print(f"{rendered(comparison)}\n\n{verdict(comparison)}")
+    draw_curves([run for run in runs if run.agent in MAIN], config.pictures / CURVES)
+    others = [run for run in runs if run.agent == "FoG" or run.agent not in MAIN]
+    draw_curves(others, config.pictures / ABLATIONS, title="FoG, and FoG without its parts")
+    print(f"wrote {config.pictures}/{CURVES}, {ABLATIONS}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Readme))
