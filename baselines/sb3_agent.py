@@ -140,6 +140,11 @@ class Sb3Agent:
         progress_bar: bool = False,
     ) -> Self:
         """All `updates`, or until `callback(update)` returns False."""
+        if callback is not None and not callable(callback):
+            raise TypeError(
+                f"callback is a {type(callback).__name__}, expected a function of an Update; "
+                "callbacks of Stable-Baselines3 go with its own `learn`, of `algorithm`"
+            )
         begun_at, hidden = self.num_timesteps, not progress_bar
         with tqdm(total=total_timesteps, disable=hidden, unit=" samples", unit_scale=True) as bar:
             for update in self.updates(total_timesteps):

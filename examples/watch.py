@@ -5,18 +5,24 @@ python examples/watch.py --out out/watch.mp4               # or as a video
 python examples/watch.py --env-id WM-PushT-v0              # in the dream it learned in
 """
 
-import time
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import gymnasium as gym
 import numpy as np
 import pygame
 import tyro
 from headline.video import write_video
+from jaxtyping import UInt8
 
 import wm_gym  # noqa: F401  registers the environments
 from fog_agent import FoG
+from wm_gym.envs.window import Window
+
+Picture: TypeAlias = "UInt8[np.ndarray, 'h w c']"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,15 +56,22 @@ def main(config: Watch) -> None:
         _check_display()
     env = gym.make(
         config.env_id, obs_type="latent", world_model=config.world_model, horizon=config.steps,
-        render_mode="human" if config.out is None else "rgb_array",
+        render_mode="rgb_array",
     )  # fmt: skip
-    pictures: list[np.ndarray] = []
-    for seed in range(config.seed, config.seed + config.episodes):
-        best = _episode(env, policy, seed, pictures, config)
-        print(f"seed {seed}: best coverage {best:.2f}")
-    env.close()
+    fps = config.speed * env.metadata["render_fps"]
+    window, pictures = Window(f"{config.policy} in {config.env_id}", fps), list[Picture]()
+    show = pictures.append if config.out else functools.partial(shown, window)
+    try:
+        for seed in range(config.seed, config.seed + config.episodes):
+            best = watched(env, policy, seed, show)
+            print(f"seed {seed}: best coverage {best:.2f}")
+    except KeyboardInterrupt:
+        raise SystemExit("closed") from None
+    finally:
+        window.close()
+        env.close()
     if config.out is not None:
-        write_video(pictures, config.out, fps=config.speed * env.metadata["render_fps"])
+        write_video(pictures, config.out, fps=fps)
         print(f"wrote {config.out}")
 
 
@@ -76,27 +89,28 @@ def _check_display() -> None:
     raise SystemExit(f"there is no window to be had ({driver}): give --out watch.mp4")
 
 
-def _episode(
+def shown(window: Window, picture: Picture) -> None:
+    """KeyboardInterrupt, as if it had been stopped by hand, where the window was closed."""
+    window.show(picture)
+    if pygame.event.get(pygame.QUIT):
+        raise KeyboardInterrupt
+
+
+def watched(
     env: gym.Env[np.ndarray, np.ndarray],
     policy: FoG,
     seed: int,
-    pictures: list[np.ndarray],
-    config: Watch,
+    show: Callable[[Picture], object],
 ) -> float:
+    """An episode's best coverage."""
     obs, info = env.reset(seed=seed)
     over = False
     while not over:
-        begun = time.perf_counter()
         action, _ = policy.predict(obs)
         obs, _, terminated, truncated, info = env.step(action)
         over = terminated or truncated
-        if config.out is not None:
-            picture = env.render()
-            assert isinstance(picture, np.ndarray)
-            pictures.append(picture)
-        else:
-            pause = 1 / (config.speed * env.metadata["render_fps"])
-            time.sleep(max(0.0, pause - (time.perf_counter() - begun)))
+        picture: Any = env.render()
+        show(picture)
     return float(info["best_coverage"])
 
 

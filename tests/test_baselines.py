@@ -12,6 +12,7 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import SyncVectorEnv
 from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import StopTrainingOnMaxEpisodes
 from stable_baselines3.common.evaluation import evaluate_policy
 from tiny_world import MEMORY, make_world_model
 
@@ -123,6 +124,13 @@ def test_seconds_are_of_work_alone(monkeypatch):
         seconds.append(update.seconds)
         now[0] += 1000
     assert seconds == [1, 2, 3, 4]
+
+
+def test_a_callback_of_another_kind_is_refused_before_anything_is_learned():
+    agent = baselines.ppo(points(), TINY_PPO)
+    with pytest.raises(TypeError, match=r"callback is a StopTrainingOnMaxEpisodes, expected a fun"):
+        agent.learn(1_000, StopTrainingOnMaxEpisodes(1))
+    assert agent.num_timesteps == 0
 
 
 def test_learn_stops_when_it_is_told_to(capsys):

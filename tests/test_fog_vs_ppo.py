@@ -18,7 +18,15 @@ from headline.easy import COVERED
 from headline.folder import AGENT, alone, check_folder, finished
 from headline.local_dream import LocalDream
 from headline.records import DREAM, GYM, LOCAL_WORLD, REAL, Exam, Progress, append, read, read_runs
-from headline.seeds import EXAM_SEED, FILM_SEED, JUDGE_SEED, TRUST_SEED, TUNED_SEEDS
+from headline.release import Release
+from headline.seeds import (
+    CHOICE_SEED,
+    EXAM_SEED,
+    FILM_SEED,
+    JUDGE_SEED,
+    TRUST_SEED,
+    TUNED_SEEDS,
+)
 from headline.study import Study, judge, train
 
 from fog_agent import PRESETS as FOG
@@ -104,6 +112,7 @@ def test_seeds_that_judge_are_never_seen_before():
             for first in (TRUST_SEED, JUDGE_SEED)
         ),
         range(FILM_SEED, FILM_SEED + 1),
+        range(CHOICE_SEED, CHOICE_SEED + Release.dreams),
     ]
     seen = [seed for seeds in each for seed in seeds]
     assert len(seen) == len(set(seen))
@@ -226,6 +235,7 @@ def test_budgets_may_grow_and_unfinished_runs_do_not_count(copied):
     assert [exam.samples for exam in done[0].exams] == [32, 64, 96]
     assert others == ["PPO, seed 0 (64 of 96 samples)"]
     assert list(filmed(longer, done)) == ["FoG"]
+    assert filmed(replace(copied, agents=("ppo",)), done) == {}  # it is not finished
     assert {folder.name for folder, _ in trust.spread_out(longer)} == {"FoG-0"}
 
 
@@ -320,6 +330,16 @@ def test_pure_is_the_preset_with_the_rates_of_the_study(dream):
     agent, update = updated("pure", dream, study)
     assert agent.config == replace(FOG["pure"][1], seed=1000, decay_samples=512)
     assert update.samples == 16 * TINY.num_envs
+
+
+def test_rates_and_noise_fall_over_the_budget_unless_it_is_said_otherwise():
+    study = study_of(["paper", "--samples", "384000"])
+    known = contenders(study)
+    falls = {name: known[name].settings["fog"]["decay_samples"] for name in ("fog", "long", "pure")}
+    assert falls == {"fog": 384_000, "long": 768_000, "pure": 384_000}
+    assert study.exam_places(known["long"])[-1] == 768_000
+    said = study_of(["paper", "--samples", "384000", "--fog.decay-samples", "9"])
+    assert contenders(said)["fog"].settings["fog"]["decay_samples"] == 9
 
 
 def test_without_diffusion_the_global_model_is_never_asked(tmp_path, called):

@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 import gymnasium as gym
+import pygame
 import pytest
+import watch as watch_program
 from tiny_world import make_world_model
 
 from fog_agent import PRESETS, FoG
@@ -54,6 +56,39 @@ def test_where_nobody_can_see_a_window_a_video_is_proposed(policy, driver, monke
     assert told.returncode != 0
     assert told.stderr.splitlines()[-1].startswith("there is no window to be had (")
     assert told.stderr.rstrip().endswith("give --out watch.mp4")
+
+
+def in_a_window(policy, monkeypatch, **settings):
+    """As where there is a screen; what was shown, and at which rate."""
+    rates = []
+
+    class Clock:
+        def tick(self, fps):
+            rates.append(fps)
+
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    monkeypatch.setattr(watch_program, "_check_display", lambda: None)
+    monkeypatch.setattr(pygame.time, "Clock", Clock)
+    file, world = policy
+    config = watch_program.Watch(
+        policy=str(file), world_model=str(world), episodes=2, steps=3, **settings
+    )
+    return watch_program.main, config, rates
+
+
+def test_a_window_shows_it_as_fast_as_it_was_asked_to(policy, monkeypatch):
+    main, config, rates = in_a_window(policy, monkeypatch, speed=4.0)
+    main(config)
+    assert rates == [20.0] * 6
+
+
+def test_a_window_that_is_closed_ends_it(policy, monkeypatch):
+    main, config, rates = in_a_window(policy, monkeypatch)
+    closed = [[], [pygame.event.Event(pygame.QUIT)]]
+    monkeypatch.setattr(pygame.event, "get", lambda kind: closed.pop(0))
+    with pytest.raises(SystemExit, match="closed"):
+        main(config)
+    assert rates == [15.0] * 2
 
 
 def test_a_policy_that_is_not_there_is_named(policy):

@@ -128,10 +128,10 @@ def imitation(name: str, study: "Study", config: FoGConfig, *, refined: bool) ->
 
 def contenders(study: "Study") -> dict[str, Contender]:
     """By the names they have on the command line."""
-    config = study.fog
-    decay = config.decay_samples
+    decay = study.fog.decay_samples or study.samples
+    config = replace(study.fog, decay_samples=decay)
     pure = replace(PRESETS["pure"][1], decay_samples=decay)
-    slower = replace(config, decay_samples=None if decay is None else LONGER * decay)
+    slower = replace(config, decay_samples=LONGER * decay)
     return {
         "fog": fog("FoG", config),
         "ppo": Contender(

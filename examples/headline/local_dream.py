@@ -32,8 +32,9 @@ class LocalDream:
     def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         """Episodes are staggered, as those of the dream are."""
         shown, info = self.env.reset(seed=seed, options=options)
-        self.obs = torch.from_numpy(shown)
-        self.elapsed = torch.arange(self.num_envs) * self.horizon // self.num_envs
+        self.obs = self.env.begin_window()
+        each = torch.arange(self.num_envs, device=self.obs.device)
+        self.elapsed = each * self.horizon // self.num_envs
         return shown, info
 
     def begin_window(self) -> Float[Tensor, "b x"]:
@@ -57,8 +58,8 @@ class LocalDream:
         if not over.any():
             return obs
         self.elapsed[over] = 0
-        shown, _ = self.env.reset(options={"reset_mask": over.numpy()})
-        return torch.where(over[:, None], torch.from_numpy(np.asarray(shown)), obs)
+        shown, _ = self.env.reset(options={"reset_mask": over.cpu().numpy()})
+        return torch.where(over[:, None], torch.from_numpy(np.asarray(shown)).to(obs), obs)
 
     def refresh(self, batch: Any) -> dict[str, float]:
         raise ValueError("there is no global model here to learn from: FoGConfig(refreshes=0)")

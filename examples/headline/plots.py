@@ -64,7 +64,7 @@ def curves_figure(
     for axes, panel in zip(figure.subplots(1, len(panels)), panels, strict=True):
         _draw_panel(axes, panel, runs, behind, colour)
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=11)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=11)
     figure.suptitle(headline(compare(runs)) if title is None else title, fontsize=14)
     return figure
 

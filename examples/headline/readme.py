@@ -3,15 +3,16 @@
 PYTHONPATH=examples python -m headline.readme
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tyro
 
 from headline.contenders import LONG
 from headline.plots import draw_curves
-from headline.records import README, read_runs
-from headline.table import compare, rendered
+from headline.records import README, Run, read_runs
+from headline.table import compare, judged_table, rendered
 from headline.verdict import verdict
 
 CURVES, ABLATIONS = "fog_vs_ppo.png", "ablations.png"
@@ -29,10 +30,17 @@ def main(config: Readme) -> None:
     runs = read_runs(README)
     comparison = compare(runs)
     print(f"{rendered(comparison)}\n\n{verdict(comparison)}")
+    print(f"\nRun by run:\n\n{one_by_one(runs)}\n")
     draw_curves([run for run in runs if run.agent in MAIN], config.pictures / CURVES)
     others = [run for run in runs if run.agent == "FoG" or run.agent not in MAIN]
     draw_curves(others, config.pictures / ABLATIONS, title="FoG, and FoG without its parts")
     print(f"wrote {config.pictures}/{CURVES}, {ABLATIONS}")
+
+
+def one_by_one(runs: Sequence[Run]) -> str:
+    """Each run judged by itself: intervals cover other starts."""
+    alone = [replace(run, agent=f"{run.agent}, seed {run.seed}") for run in runs]
+    return judged_table(compare(alone))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -85,6 +86,8 @@ def append(file: Path, line: Progress | Exam) -> None:
         if lines.tell() and not file.read_bytes().endswith(b"\n"):
             lines.write(b"\n")  # after what a killed run left unfinished
         lines.write(json.dumps(asdict(line)).encode() + b"\n")
+        lines.flush()
+        os.fsync(lines.fileno())  # what is saved after it is never without it
 
 
 def read(file: Path, kind: type[Line]) -> list[Line]:
@@ -107,8 +110,9 @@ def read_run(folder: Path) -> Run:
 
 
 def read_runs(folder: Path) -> list[Run]:
-    """All that have begun, by agent and seed."""
-    runs = [read_run(file.parent) for file in folder.glob("*/progress.jsonl")]
+    """All that have begun, by agent and seed; folders of other names are somebody else's."""
+    folders = [file.parent for file in folder.glob("*-*/progress.jsonl")]
+    runs = [read_run(each) for each in folders if each.name.rsplit("-", 1)[1].isdecimal()]
     return sorted(runs, key=lambda run: (run.agent, run.seed))
 
 

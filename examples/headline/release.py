@@ -6,11 +6,11 @@ PYTHONPATH=examples python -m headline.release out/fog_vs_ppo/paper
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import tyro
 
 import fog_agent
@@ -19,12 +19,15 @@ from headline import readme
 from headline.contenders import LONG
 from headline.folder import COMMON, OWN, finished
 from headline.records import DREAM, GYM, README, REAL, Run
-from headline.seeds import FILM_SEED
+from headline.seeds import CHOICE_SEED, FILM_SEED
+from headline.study import Exams, Study
 from headline.table import compare
 from headline.video import moving_picture
+from wm_gym.evaluation.judge import joined
 
 PACKAGED = Path(fog_agent.__file__).parent / "packaged"
 IMAGINED = "imagined.png"
+BUDGETS = ("samples", "long_samples", "ppo_samples")
 KEPT = ("progress.jsonl", "exams.jsonl", "judged.jsonl", OWN)
 
 
@@ -40,6 +43,9 @@ class Release:
     """Of the packaged policy."""
 
     world_model: str = "push-t"
+    dreams: int = 200
+    """Dreamt episodes of each seed, whose returns choose among them."""
+
     pictures: Path = Path("docs/img")
     """Where the README's are."""
 
@@ -52,6 +58,11 @@ def main(config: Release) -> None:
     runs, unfinished = finished(config.study)
     if unfinished:
         raise SystemExit(f"not finished: {', '.join(unfinished)}")
+    if others := differing(config.study, runs):
+        raise SystemExit(
+            f"{others} were trained by other settings than the README's runs of the same agents, "
+            "expected equal ones, as they are averaged: see settings.json"
+        )
     keep_records(config.study, runs)
     print(f"wrote {README}")
     if (config.study / IMAGINED).exists():
@@ -64,8 +75,7 @@ def main(config: Release) -> None:
 def keep_records(study: Path, runs: Sequence[Run], to: Path = README) -> None:
     """In place of older ones of the same agents and seeds; and of all, if those had other exams,
     starts or another dream."""
-    shared = json.loads((study / COMMON).read_text(encoding="utf-8"))
-    if to.exists() and json.loads((to / COMMON).read_text(encoding="utf-8")) != shared:
+    if to.exists() and not _alike(study, to):
         shutil.rmtree(to)
     for run in runs:
         (to / run.name).mkdir(parents=True, exist_ok=True)
@@ -74,11 +84,36 @@ def keep_records(study: Path, runs: Sequence[Run], to: Path = README) -> None:
     shutil.copyfile(study / COMMON, to / COMMON)
 
 
+def differing(study: Path, runs: Sequence[Run], to: Path = README) -> list[str]:
+    """Runs that may not stand beside those kept, as the same agent's have other settings there."""
+    if not (to / COMMON).exists() or not _alike(study, to):
+        return []
+    kept = {file.parent.name.rsplit("-", 1)[0]: _json(file) for file in to.glob(f"*/{OWN}")}
+    return [
+        run.name for run in runs
+        if run.agent in kept and _json(study / run.name / OWN) != kept[run.agent]
+    ]  # fmt: skip
+
+
+def _alike(study: Path, to: Path) -> bool:
+    """Whether both had the same exams in the same dream, budgets aside."""
+    one, other = (
+        {name: value for name, value in _json(folder / COMMON).items() if name not in BUDGETS}
+        for folder in (study, to)
+    )
+    return one == other
+
+
+def _json(file: Path) -> dict[str, Any]:
+    return dict(json.loads(file.read_text(encoding="utf-8")))
+
+
 def package(config: Release, dreamers: Sequence[Run]) -> None:
-    chosen = best_dreamer(dreamers)
-    agent = FoG.load(config.study / chosen.name / "policies" / f"{chosen.progress[-1].samples}.zip")
+    agents = {run.name: last_policy(config.study, run) for run in dreamers}
+    chosen = best_dreamer(dreamers, dreamt(config, agents))
+    agent = agents[chosen.name]
     file = agent.save(PACKAGED / f"{config.name}.zip", policy_only=True)
-    text = card(chosen, seeds=len(dreamers))
+    text = card(chosen, seeds=len(dreamers), dreams=config.dreams)
     (PACKAGED / f"{config.name}.md").write_text(text, encoding="utf-8")
     print(f"wrote {file} ({file.stat().st_size / 1e6:.1f} MB)")
     moving = config.pictures / "policy.gif"
@@ -87,12 +122,27 @@ def package(config: Release, dreamers: Sequence[Run]) -> None:
     print(f"wrote {moving} ({moving.stat().st_size / 1e6:.1f} MB)")
 
 
-def best_dreamer(runs: Sequence[Run]) -> Run:
+def last_policy(study: Path, run: Run) -> FoG:
+    return FoG.load(study / run.name / "policies" / f"{run.progress[-1].samples}.zip")
+
+
+def dreamt(config: Release, agents: Mapping[str, FoG]) -> dict[str, float]:
+    """Mean returns in the dream, from starts that judge nobody."""
+    study = Study(samples=1, world_model=config.world_model, out=config.study)
+    exams, found = Exams(study, DREAM, envs=study.judge_envs), {}
+    for name, agent in agents.items():
+        parts = exams.rounds(agent, episodes=config.dreams, seed=CHOICE_SEED)
+        found[name] = float(joined(list(parts)).returns.mean())
+        print(f"{name}: mean return {found[name]:.2f} in {config.dreams} dreams")
+    return found
+
+
+def best_dreamer(runs: Sequence[Run], returns: Mapping[str, float]) -> Run:
     """The seed with the highest return in the dream: the real system does not choose."""
-    return max(runs, key=lambda run: float(np.mean(run.judged[DREAM].returns)))
+    return max(runs, key=lambda run: returns[run.name])
 
 
-def card(run: Run, *, seeds: int) -> str:
+def card(run: Run, *, seeds: int, dreams: int) -> str:
     judged = compare([run]).rows[run.agent].judged
     lines = [
         f"* {env_id}, {judged[env_id].episodes} episodes: mean best coverage "
@@ -105,7 +155,8 @@ def card(run: Run, *, seeds: int) -> str:
         "# A policy for Push-T, from latents", "",
         f"{run.agent}, seed {run.seed}, {run.progress[-1].samples:,} samples of `WM-PushT-v0`, "
         f"none of any real system. Of {seeds} such runs in the study it is the one with the "
-        "highest return in the dream.", "", *lines, "",
+        f"highest return in the dream ({dreams} episodes, from starts that are judged nowhere).",
+        "", *lines, "",
     ])  # fmt: skip
 
 

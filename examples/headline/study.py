@@ -34,7 +34,8 @@ class Study:
     """One training run each."""
 
     samples: int
-    """Transitions of the global model that each run learns from. It may grow: runs go on."""
+    """Transitions of the global model that each run learns from. It may grow, and runs go on, where
+    fog.decay_samples stays as it is."""
 
     ppo_samples: int | None = None
     """The same for PPO and SAC; None: as many as for the others."""
@@ -68,7 +69,8 @@ class Study:
 
     world_model: str = "push-t"
     fog: FoGConfig = field(default_factory=FoGConfig)
-    """Its seed is of no use here: give --seeds."""
+    """Its seed is of no use here: give --seeds. Its rates and its noise fall until `samples`, if
+    decay_samples does not say otherwise."""
 
     ppo: PPOConfig = field(default_factory=PPOConfig)
     sac: SACConfig = field(default_factory=SACConfig)

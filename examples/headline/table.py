@@ -38,7 +38,8 @@ class Row:
     seconds: float
     reached: Mapping[float, Reached]
     peak: float
-    """How far the middle seed's curve ever got, by the means of two exams in a row."""
+    """How far the middle seed's curve ever got, by the means of two exams in a row, if there were
+    two."""
 
     rise: Interval | None
     """Of the last quarter of the exams over the one before; None of a single exam."""
@@ -90,7 +91,7 @@ def _row(runs: Sequence[Run], seed: int) -> Row:
 
 def _peak(run: Run) -> float:
     found = coverages(run)
-    pairs = (found[1:] + found[:-1]) / 2
+    pairs = (found[1:] + found[:-1]) / 2 if len(found) > 1 else found
     return float(max(pairs, default=0.0))
 
 
@@ -111,8 +112,13 @@ def _rise(runs: Sequence[Run], seed: int) -> Interval | None:
 
 def rendered(comparison: Comparison) -> str:
     """Two Markdown tables that can be read as they are, and how to read them."""
+    notes = [_ABOUT, *([_LOCAL] if LOCAL_WORLD in comparison.rows else [])]
+    return "\n\n".join([_prices(comparison), judged_table(comparison), " ".join(notes)])
+
+
+def _prices(comparison: Comparison) -> str:
     rows = comparison.rows.values()
-    prices = [
+    return _table([
         ["agent", "seeds", "samples", "local-model transitions", "gradient steps", "time of work"]
         + [f"samples to coverage {threshold}" for threshold in THRESHOLDS],
         *(
@@ -121,22 +127,26 @@ def rendered(comparison: Comparison) -> str:
             + [_arrival(row, threshold) for threshold in THRESHOLDS]
             for row in rows
         ),
-    ]  # fmt: skip
-    judged = [
-        ["judged on", "agent", "episodes", "best coverage, IQM", "best coverage, mean"]
-        + ["in the end, IQM"]
-        + [f"success at {threshold:.2f}" for threshold in judge.THRESHOLDS],
-        *(
-            _judged(env_id, row)
-            for env_id in dict.fromkeys(
-                [REAL, GYM, *(env_id for row in rows for env_id in row.judged)]
-            )
-            for row in rows
-            if env_id in row.judged
-        ),
-    ]
-    notes = [_ABOUT, *([_LOCAL] if LOCAL_WORLD in comparison.rows else [])]
-    return "\n\n".join([_table(prices), _table(judged), " ".join(notes)])
+    ])  # fmt: skip
+
+
+def judged_table(comparison: Comparison) -> str:
+    rows = comparison.rows.values()
+    return _table(
+        [
+            ["judged on", "agent", "episodes", "best coverage, IQM", "best coverage, mean"]
+            + ["in the end, IQM"]
+            + [f"success at {threshold:.2f}" for threshold in judge.THRESHOLDS],
+            *(
+                _judged(env_id, row)
+                for env_id in dict.fromkeys(
+                    [REAL, GYM, *(env_id for row in rows for env_id in row.judged)]
+                )
+                for row in rows
+                if env_id in row.judged
+            ),
+        ]
+    )
 
 
 def _arrival(row: Row, threshold: float) -> str:

@@ -116,11 +116,11 @@ def _verdict(found: Agreement) -> str:
             f"exploit the dream (more than {MARGIN:g} above the real return, and an interval "
             "above 0)"
         )
-    worst = max((one.excess for one in found.policies), key=lambda excess: excess.value)
-    if worst.value > MARGIN:
+    worst = max((one.excess for one in found.policies), key=lambda excess: excess.high)
+    if worst.high > MARGIN:
         return (
-            "No policy is shown to exploit the dream, but this does not rule it out: the most that "
-            f"it flatters one by is {_excess(worst)}, above {MARGIN:g} and not told from 0"
+            "No policy is shown to exploit the dream, but this does not rule it out: it may "
+            f"flatter one by more than {MARGIN:g} ({_excess(worst)})"
         )
     return (
         f"Nobody exploits the dream: it flatters none by more than {MARGIN:g} "

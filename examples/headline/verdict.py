@@ -13,14 +13,15 @@ apart, and machines too uneven, for more."""
 
 
 def headline(comparison: Comparison, one: str = "FoG", other: str = "PPO") -> str:
-    """The verdict's first line, for a title."""
+    """For a title: of the highest coverage that tells them apart, or else that anybody reached."""
     missing = [name for name in (one, other) if name not in comparison.rows]
     if missing:
         return f"No run of {' or '.join(missing)} to compare"
     pair = comparison.rows[one], comparison.rows[other]
-    for threshold in reversed(THRESHOLDS):
-        if (said := _in_short(*pair, threshold)) is not None:
-            return f"{said} ({_seeds(*pair)})"
+    arrived = [t for t in reversed(THRESHOLDS) if any(_arrived(row, t) for row in pair)]
+    told = [t for t in arrived if not _compared(*_by_samples(*pair, t), threshold=t).open]
+    for threshold in [*told, *arrived][:1]:
+        return f"{_in_short(*pair, threshold)} ({_seeds(*pair)})"
     got = " and ".join(f"{row.agent} got to {row.peak:.2f}" for row in pair)
     return f"Neither reached coverage {THRESHOLDS[0]}: {got} ({_seeds(*pair)})"
 
@@ -64,10 +65,8 @@ def _arrival(one: Row, other: Row, threshold: float) -> str | None:
     )
 
 
-def _in_short(one: Row, other: Row, threshold: float) -> str | None:
+def _in_short(one: Row, other: Row, threshold: float) -> str:
     lead, behind = _by_samples(one, other, threshold)
-    if not _arrived(lead, threshold):
-        return None
     found = _compared(lead, behind, threshold)
     if found.alone:
         spent = count(behind.reached[threshold].spent)
@@ -83,9 +82,10 @@ def _in_short(one: Row, other: Row, threshold: float) -> str | None:
     return f"{said} with {found.times} fewer samples than {behind.agent}"
 
 
-def _by_samples(one: Row, other: Row, threshold: float) -> list[Row]:
+def _by_samples(one: Row, other: Row, threshold: float) -> tuple[Row, Row]:
     """Who arrived sooner, then the other."""
-    return sorted((one, other), key=lambda row: row.reached[threshold].samples or math.inf)
+    first, second = (row.reached[threshold].samples or math.inf for row in (one, other))
+    return (one, other) if first <= second else (other, one)
 
 
 def _arrived(row: Row, threshold: float) -> bool:

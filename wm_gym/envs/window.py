@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 class Window:
     """Shows pictures at a steady rate; opened by the first one."""
 
-    def __init__(self, title: str, fps: int) -> None:
+    def __init__(self, title: str, fps: float) -> None:
         self._title, self._fps = title, fps
         self._screen: pygame.Surface | None = None
         self._clock = pygame.time.Clock()
