@@ -33,6 +33,9 @@ class Settings:
     address: str | None = None
     """Of a Ray cluster; without one Ray starts on this machine, and ends with the script."""
 
+    env_id: str = "WM-PushT-v0"
+    """WM-v0 takes a model folder of any system."""
+
     world_model: str = "push-t"
     """A packaged name, a folder that every machine has, or a Hub id."""
 
@@ -72,7 +75,7 @@ def ppo(config: Settings) -> PPOConfig:
     env_config: dict[str, Any] = {
         "world_model": config.world_model, "obs_type": config.obs_type, "staggered": True
     }  # fmt: skip
-    settings = PPOConfig().environment("wm_gym:WM-PushT-v0", env_config=env_config)
+    settings = PPOConfig().environment(f"wm_gym:{config.env_id}", env_config=env_config)
     settings.env_runners(
         num_env_runners=config.runners, num_envs_per_env_runner=config.num_envs,
         gym_env_vectorize_mode=gym.VectorizeMode.VECTOR_ENTRY_POINT,

@@ -31,6 +31,9 @@ class Settings:
     learning_starts: int = 1024
     """SAC: random steps before the first training."""
 
+    env_id: str = "WM-PushT-v0"
+    """WM-v0 takes a model folder of any system."""
+
     world_model: str = "push-t"
     """A packaged name, or a model folder."""
 
@@ -39,7 +42,7 @@ class Settings:
 
 def main(config: Settings) -> None:
     envs = gym.make_vec(
-        "WM-PushT-v0", num_envs=config.num_envs, world_model=config.world_model,
+        config.env_id, num_envs=config.num_envs, world_model=config.world_model,
         obs_type=config.obs_type, autoreset_mode="SameStep", staggered=True,
     )  # fmt: skip
     monitor = VecMonitor(Sb3VecEnv(envs))

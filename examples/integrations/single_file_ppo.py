@@ -42,6 +42,9 @@ class Settings:
     clip: float = 0.2
     """How far a ratio of densities may leave 1 and still be rewarded."""
 
+    env_id: str = "WM-PushT-v0"
+    """WM-v0 takes a model folder of any system."""
+
     world_model: str = "push-t"
     """A packaged name, or a model folder."""
 
@@ -164,7 +167,7 @@ def update(agent: Agent, optimiser: torch.optim.Optimizer, data: Rollout, config
 def main(config: Settings) -> None:
     torch.manual_seed(config.seed)
     envs = gym.make_vec(
-        "WM-PushT-v0", num_envs=config.num_envs, world_model=config.world_model,
+        config.env_id, num_envs=config.num_envs, world_model=config.world_model,
         obs_type=config.obs_type, autoreset_mode="SameStep", staggered=True,
     )  # fmt: skip
     envs = NormalizeReward(RecordEpisodeStatistics(envs), gamma=config.gamma)

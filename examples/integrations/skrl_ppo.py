@@ -34,6 +34,9 @@ class Settings:
     """Steps of each dream between two updates."""
 
     learning_rate: float = 3e-4
+    env_id: str = "WM-PushT-v0"
+    """WM-v0 takes a model folder of any system."""
+
     world_model: str = "push-t"
     """A packaged name, or a model folder."""
 
@@ -71,7 +74,7 @@ def main(config: Settings) -> None:
     set_seed(config.seed)
     episodes = RecordEpisodeStatistics(
         gym.make_vec(
-            "WM-PushT-v0", num_envs=config.num_envs, world_model=config.world_model,
+            config.env_id, num_envs=config.num_envs, world_model=config.world_model,
             obs_type="latent", staggered=True,
         )
     )  # fmt: skip

@@ -36,6 +36,9 @@ class Settings:
     """Steps of each dream between two updates."""
 
     learning_rate: float = 3e-4
+    env_id: str = "WM-PushT-v0"
+    """WM-v0 takes a model folder of any system."""
+
     world_model: str = "push-t"
     """A packaged name, or a model folder."""
 
@@ -68,7 +71,7 @@ class BatchedVectorEnv(BaseVectorEnv):
 def main(config: Settings) -> None:
     torch.manual_seed(config.seed)
     env = gym.make_vec(
-        "WM-PushT-v0", num_envs=config.num_envs, world_model=config.world_model,
+        config.env_id, num_envs=config.num_envs, world_model=config.world_model,
         obs_type="latent", autoreset_mode="Disabled", staggered=True,
     )  # fmt: skip
     algorithm, per_update = ppo(env, config), config.num_envs * config.rollout

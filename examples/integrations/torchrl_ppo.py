@@ -34,6 +34,9 @@ class Settings:
     minibatches: int = 4
     learning_rate: float = 3e-4
     gamma: float = 0.99
+    env_id: str = "WM-PushT-v0"
+    """WM-v0 takes a model folder of any system."""
+
     world_model: str = "push-t"
     """A packaged name, or a model folder."""
 
@@ -44,7 +47,7 @@ def main(config: Settings) -> None:
     torch.manual_seed(config.seed)
     env = GymWrapper(
         gym.make_vec(
-            "WM-PushT-v0", num_envs=config.num_envs, world_model=config.world_model,
+            config.env_id, num_envs=config.num_envs, world_model=config.world_model,
             obs_type="latent", autoreset_mode="Disabled", staggered=True,
         )
     )  # fmt: skip
