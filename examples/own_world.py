@@ -131,12 +131,12 @@ def driven(
     pilot = smooth(size)(np.random.default_rng(seed))
     next(pilot)
     obs, info = env.reset(seed=seed)
-    frames, actions, over = [obs], list[np.ndarray](), False
+    frames, actions, over = [np.array(obs)], list[np.ndarray](), False
     while not over and len(actions) < steps:
         action = np.asarray(pilot.send(info), np.float32)
-        obs, _, terminated, truncated, info = env.step(action)
+        obs, _, terminated, truncated, info = env.step(action.copy())
         over = terminated or truncated
-        frames.append(obs)
+        frames.append(np.array(obs))  # some environments write to what they gave
         actions.append(action)
     return np.stack(frames), np.stack(actions)
 

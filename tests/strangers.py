@@ -31,4 +31,67 @@ class Stranger(gym.Env):
         return frame
 
 
-gym.register("Stranger-v0", entry_point=Stranger)
+class Hoarder(gym.Env):
+    """One picture, one info and one state for ever: it writes to them, and to its actions."""
+
+    metadata = {"render_modes": [], "render_fps": 10}  # noqa: RUF012
+    observation_space = spaces.Box(0, 255, (16, 16, 3), np.uint8)
+    action_space = spaces.Box(-1, 1, (2,), np.float32)
+
+    def __init__(self):
+        self.picture = np.zeros((16, 16, 3), np.uint8)
+        self.info = {"coverage": 0.0, "state": np.zeros(2)}
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.picture[:] = self.info["coverage"] = self.info["state"][:] = 0
+        return self.picture, self.info
+
+    def step(self, action):
+        self.picture += 1
+        self.info["coverage"] += 0.25
+        self.info["state"] += action
+        action[:] = 0
+        return self.picture, 1.0, False, False, self.info
+
+
+class Fickle(Stranger):
+    """Coverage is an int at first; state is told at a reset alone, contact from a step on."""
+
+    def __init__(self, render_mode=None, steps=1000):
+        super().__init__(render_mode)
+        self.steps = steps
+
+    def reset(self, *, seed=None, options=None):
+        self.told = 0
+        return super().reset(seed=seed)[0], {"coverage": 0, "state": np.zeros(3)}
+
+    def step(self, action):
+        self.told += 1
+        coverage = {"coverage": 0.5} if self.told <= self.steps else {}
+        return *super().step(action)[:4], {**coverage, "contact": True}
+
+
+class Demanding(Stranger):
+    """No picture can be had of it by default; nothing at all where it is broken."""
+
+    def __init__(self, render_mode=None, broken=False):
+        if render_mode != "rgb_array":
+            raise ValueError("say how to render")
+        if broken:
+            raise RuntimeError("broken")
+        super().__init__(render_mode)
+
+
+class Stuck(Stranger):
+    action_space = spaces.Box(np.array([0.0, 2.0]), np.array([0.1, 2.0]), dtype=np.float64)
+
+
+for name, made in {
+    "Stranger-v0": Stranger,
+    "Hoarder-v0": Hoarder,
+    "Fickle-v0": Fickle,
+    "Demanding-v0": Demanding,
+    "Stuck-v0": Stuck,
+}.items():
+    gym.register(name, entry_point=made)

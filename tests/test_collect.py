@@ -7,6 +7,9 @@ import pytest
 from wm_gym.data import Dataset
 from wm_gym.data.card import dataset_card
 from wm_gym.data.collect import Recipe, Source, collect_episodes
+from wm_gym.data.facts import fact_columns, facts_in_common
+from wm_gym.data.pixels import make_pixel_env
+from wm_gym.data.spec import Fact
 from wm_gym.systems import DOT
 
 DOTS = Recipe(env_id="Real-Dot-v0", episodes=5, steps=12, seed=3)
@@ -99,6 +102,64 @@ def test_an_id_that_workers_cannot_import_is_explained(tmp_path):
     gym.register("Local-v0", entry_point="strangers:Stranger")
     with pytest.raises(RuntimeError, match="module:Id-v0"):
         logged(tmp_path, Recipe(env_id="Local-v0", episodes=2), workers=1)
+
+
+def recorded(env_id, **kwargs):
+    source = Source(Recipe(env_id=f"strangers:{env_id}", steps=6, **kwargs))
+    return source.spec(), source.record(0)
+
+
+def test_an_environment_may_write_to_what_it_gave_and_was_given():
+    _, episode = recorded("Hoarder-v0")
+    np.testing.assert_array_equal(episode.frames[:, 0, 0, 0], np.arange(7))
+    np.testing.assert_array_equal(episode.facts["coverage"], 0.25 * np.arange(7))
+    assert episode.action.all()
+    moved = np.cumsum(episode.action, axis=0, dtype=np.float64)
+    np.testing.assert_allclose(episode.facts["state"], np.concatenate([np.zeros((1, 2)), moved]))
+
+
+def test_facts_are_those_that_a_reset_and_a_step_tell():
+    spec, episode = recorded("Fickle-v0")
+    assert spec.facts == {"coverage": Fact(dtype="float64")}
+    assert episode.facts["coverage"].tolist() == [0.0] + len(episode.action) * [0.5]
+    spec.check(episode)
+
+
+def test_a_fact_that_changes_its_kind_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"info\['coverage'\] is no number after 3 steps"):
+        recorded("Fickle-v0", env_kwargs={"steps": 2})
+    whole, half, pair = (np.array(value) for value in (0, 0.5, [0, 0]))
+    assert facts_in_common({"state": whole}, {"state": pair}) == {}
+    for odd, words in ((half, "float64 of shape"), (pair, r"int64 of shape \(2,\) after 2 steps")):
+        told = [{"coverage": value} for value in (whole, whole, odd)]
+        with pytest.raises(ValueError, match=words):
+            fact_columns({"coverage": Fact(dtype="int64")}, told)
+
+
+def test_a_behaviour_that_ends_is_told_so(tmp_path, monkeypatch):
+    (tmp_path / "soon_over.py").write_text(
+        "import numpy as np\n\n\ndef twice(rng):\n    yield None\n    yield np.zeros(2)\n"
+        "    yield np.zeros(2)\n\n\ndef never(rng):\n    yield from ()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, actions in (("twice", 2), ("never", 0)):
+        with pytest.raises(ValueError, match=f"soon_over:{name} ended after {actions} actions"):
+            recorded("Stranger-v0", behaviours=(f"soon_over:{name}",))
+
+
+def test_an_environment_that_demands_a_render_mode_gets_one():
+    env = make_pixel_env("strangers:Demanding-v0", steps=3)
+    assert env.reset(seed=0)[0].shape == (16, 20, 3)
+    with pytest.raises(ValueError, match="say how to render"):
+        make_pixel_env("strangers:Demanding-v0", steps=3, kwargs={"broken": True})
+    kwargs = {"broken": True, "render_mode": "rgb_array"}
+    with pytest.raises(RuntimeError, match="broken"):
+        make_pixel_env("strangers:Demanding-v0", steps=3, kwargs=kwargs)
+
+
+def test_an_action_that_cannot_vary_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"Stuck-v0 has actions .* entry 1 is always 2, expected"):
+        make_pixel_env("strangers:Stuck-v0", steps=3)
 
 
 def test_a_few_episodes_have_their_shares(tmp_path):

@@ -23,7 +23,7 @@ from headline.records import (
     read_run,
     read_runs,
 )
-from headline.table import compare, count, duration, rendered
+from headline.table import alike_table, compare, count, duration, rendered
 from headline.verdict import headline, verdict
 from headline.video import (
     acted,
@@ -205,6 +205,20 @@ def test_the_title_is_of_the_highest_coverage_that_tells_them_apart():
     assert headline(comparison) == (
         "FoG reached coverage 0.7, PPO did not in 800 k samples: > 1.1 × fewer (one seed each)"
     )
+
+
+def test_agents_are_compared_after_as_many_samples_as_all_of_them_had():
+    """At 0.4 M: PPO at a tenth of its line, FoG of two seeds at 0.4 of theirs; one never dreamt."""
+    cloned = replace(make_run("imitation"), exams=[exam(0.25)])
+    runs = [
+        make_run("FoG", seed=1), make_run("FoG", to=0.5, seed=2), cloned,
+        make_run("PPO", budget=4_000_000), make_run("pure", to=0.1, budget=400_000),
+    ]  # fmt: skip
+    rows = alike_table(runs).replace(" ", "").splitlines()[2:]
+    assert [row.split("|")[1:4] for row in rows] == [
+        ["FoG", "2", "0.30(0.20–0.40)"], ["imitation", "1", "0.25(0.25–0.25)"],
+        ["PPO", "1", "0.10(0.10–0.10)"], ["pure", "1", "0.10(0.10–0.10)"],
+    ]  # fmt: skip
 
 
 def test_one_exam_tells_how_far_a_policy_got():

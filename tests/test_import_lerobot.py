@@ -43,10 +43,14 @@ def feature(dtype, shape, names=None):
     return {"dtype": dtype, "shape": list(shape), "names": names}
 
 
-def write_lerobot(folder, *, video=True, reward=True, codebase="v3.0"):
+def write_rows(folder, rows):
+    pq.write_table(pa.Table.from_pylist(rows), folder / "data/chunk-000/file-000.parquet")
+
+
+def write_lerobot(folder, *, video=True, reward=True, codebase="v3.0", lengths=LENGTHS):
     """As huggingface/lerobot lays it out: episodes behind each other in one file and one video."""
     rng, rows, episodes, frames, start = np.random.default_rng(0), [], [], [], 0
-    for episode, length in enumerate(LENGTHS):
+    for episode, length in enumerate(lengths):
         for t in range(length):
             frames.append(frame_of(episode, t))
             rows.append(
@@ -157,6 +161,63 @@ def test_pictures_are_resized_by_averaging(tmp_path):
     np.testing.assert_allclose(source.episode(1).frames[2], truth, atol=1)
     grey = np.arange(16, dtype=np.uint8).reshape(4, 4, 1)
     assert resized(grey, (2, 2))[:, :, 0].tolist() == [[3, 5], [11, 13]]
+
+
+def test_an_episode_without_a_transition_is_left_out_and_told(tmp_path, capsys):
+    write_lerobot(tmp_path / "theirs", video=False, lengths=(1, 5, 9))
+    for _ in range(2):  # finished, and once more
+        import_lerobot(tmp_path / "theirs", tmp_path / "ours")
+        assert "1 of 3 episodes left out, as they hold no transition" in capsys.readouterr().out
+    dataset = Dataset.open(tmp_path / "ours")
+    assert dataset.index["length"].tolist() == [5, 9]
+    assert dataset.index["seed"].tolist() == [1, 2]
+    write_lerobot(tmp_path / "none", video=False, lengths=(1, 1))
+    with pytest.raises(ValueError, match="2 episodes, expected at least one of two frames"):
+        LeRobotSource(tmp_path / "none").spec()
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("next.reward", np.nan, "next.reward is not finite in frame 2"),
+        ("action", [np.nan, 0.0], "action is not finite in frame 2"),
+        ("frame_index", 3, r"it has the frames \[0 1 3 3 4\], expected 0 to 4"),
+        (CAMERA, {"bytes": None, "path": "a.png"}, "a picture is not in the file but at 'a.png'"),
+        (CAMERA, {"bytes": b"no PNG", "path": None}, r"file-000\.parquet is damaged or cut off"),
+    ],
+)
+def test_what_is_wrong_with_an_episode_says_with_which(tmp_path, column, value, words):
+    """Only what cannot be read is called damaged."""
+    rows = write_lerobot(tmp_path / "theirs", video=False)
+    rows[LENGTHS[0] + 2][column] = value
+    write_rows(tmp_path / "theirs", rows)
+    with pytest.raises(ValueError, match=rf"^episode 1 of .*theirs: .*{words}") as caught:
+        import_lerobot(tmp_path / "theirs", tmp_path / "ours")
+    assert ("damaged" in str(caught.value)) == ("damaged" in words)
+
+
+def test_rewards_that_are_left_out_with_the_last_rows_are_counted(tmp_path, capsys):
+    """Sparse ones often have nothing else."""
+    rows = write_lerobot(tmp_path / "theirs", video=False)
+    for row in rows:
+        row["next.reward"] = float(row["next.done"] and row["episode_index"] != 1)
+    write_rows(tmp_path / "theirs", rows)
+    import_lerobot(tmp_path / "theirs", tmp_path / "ours")
+    assert "2 of 3 episodes have a reward other than 0 in their last row" in capsys.readouterr().out
+    assert not Dataset.open(tmp_path / "ours").reward.any()
+    for row in rows:
+        row["next.reward"] = float(not row["next.done"])
+    write_rows(tmp_path / "theirs", rows)
+    import_lerobot(tmp_path / "theirs", tmp_path / "dense")
+    assert "last row" not in capsys.readouterr().out
+
+
+def test_a_column_that_was_asked_for_has_to_be_there(tmp_path):
+    write_lerobot(tmp_path, video=False, reward=False)
+    assert not LeRobotSource(tmp_path).spec().has_reward  # nobody asked for one
+    for name in ("action", "reward", "terminated", "state"):
+        with pytest.raises(ValueError, match=r"no column 'nothing'; it has \['action'"):
+            LeRobotSource(tmp_path, Columns(**{name: "nothing"})).spec()
 
 
 def test_what_cannot_be_read_says_why(tmp_path):

@@ -1,16 +1,21 @@
 """Minari datasets, written and read by Minari itself."""
 
+from dataclasses import replace
+
+import h5py
 import minari
 import numpy as np
 import pytest
 from gymnasium import spaces
 from minari.data_collector import EpisodeBuffer
 
-from wm_gym.data import Dataset, DatasetWriter
+from wm_gym.data import Dataset, DatasetSpec, DatasetWriter, Episode
 from wm_gym.data.collect import Recipe, Source
 from wm_gym.data.minari import MinariSource, load_minari
+from wm_gym.data.minari_export import export_minari
 from wm_gym.programs.export_minari import export_minari as export_program
 from wm_gym.programs.import_minari import import_minari
+from wm_gym.systems import Bounds
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:minari")
 
@@ -20,25 +25,25 @@ def store(tmp_path, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
 
 
-def theirs(data_format, observation, space, *, jpeg=False, action=None, name="theirs-v0"):
+def theirs(data_format, observation, space, *, jpeg=False, action=None, drawn=None, lengths=(5, 8)):
     """Two episodes of unequal length; the first is terminal."""
     action = spaces.Box(np.float32([-2, 0]), np.float32([2, 1])) if action is None else action
     buffers = []
-    for number, steps in enumerate((5, 8)):
+    drawn = drawn or (np.maximum(action.low, -9), np.minimum(action.high, 9))
+    for number, steps in enumerate(lengths):
         rng = np.random.default_rng(number)
-        low, high = np.maximum(action.low, -9), np.minimum(action.high, 9)
         buffers.append(
             EpisodeBuffer(
                 id=number, seed=70 + number,
                 observations=observation(number, steps + 1),
-                actions=rng.uniform(low, high, (steps, 2)).astype(np.float32),
+                actions=rng.uniform(*drawn, (steps, 2)).astype(np.float32),
                 rewards=list(range(steps)),
-                terminations=[False] * (steps - 1) + [number == 0],
-                truncations=[False] * (steps - 1) + [number == 1],
+                terminations=np.arange(steps) == (steps - 1 if number == 0 else -1),
+                truncations=np.arange(steps) == (steps - 1 if number == 1 else -1),
             )
         )  # fmt: skip
     dataset = minari.create_dataset_from_buffers(
-        name, buffers, observation_space=space, action_space=action, data_format=data_format,
+        "theirs-v0", buffers, observation_space=space, action_space=action, data_format=data_format,
         jpeg_encoding=jpeg, algorithm_name="rule", author="me", author_email="me@here",
         code_permalink="here", description="of nothing",
     )  # fmt: skip
@@ -119,6 +124,102 @@ def test_a_round_trip_of_ours_is_exact(tmp_path):
         for name in ("coverage", "state", "contact"):
             np.testing.assert_array_equal(came.facts[name], expected.facts[name])
         assert (came.seed, came.truncated) == (expected.seed, expected.truncated)
+
+
+def written(folder, *, bounds=None, numbers=range(2)):
+    """Actions among which are all that scaling could change: zeros, edges, very small ones."""
+    spec = DatasetSpec(
+        env_id="Odd-v0", fps=10, picture=(8, 6, 3), action_size=2, bounds=bounds
+    )  # fmt: skip
+    writer = DatasetWriter(folder, spec)
+    for number in numbers:
+        rng = np.random.default_rng(number)
+        odd = [[0, 0], [1, -1], [-1, 1], [1e-12, -1e-30], [1e-40, -0.0]]
+        action = np.concatenate([odd, rng.uniform(-1, 1, (200, 2))]).astype(np.float32)
+        writer.add(
+            number,
+            Episode(
+                frames=rng.integers(0, 256, (len(action) + 1, 8, 6, 3), dtype=np.uint8),
+                action=action, reward=rng.normal(size=len(action)).astype(np.float32),
+                terminated=False, truncated=True, facts={}, behaviour="odd", split="train",
+                seed=number, task="",
+            ),
+        )  # fmt: skip
+    writer.finalize()
+    return Dataset.open(folder)
+
+
+def test_a_round_trip_is_exact_whatever_the_bounds(tmp_path):
+    bounds = Bounds(low=(0.0, -0.1), high=(0.1, 2.0))
+    ours = written(tmp_path / "ours", bounds=bounds)
+    made = export_minari(ours, "mine/odd-v0")
+    assert (made.action_space.low.tolist(), made.action_space.high.tolist()) == (
+        [0.0, -0.1], [0.1, 2.0],
+    )  # fmt: skip
+    assert all(made.action_space.contains(action) for action in made[0].actions)
+    import_minari("mine/odd-v0", tmp_path / "back", fps=10)
+    back = Dataset.open(tmp_path / "back")
+    assert back.spec.bounds == bounds
+    for number in range(2):
+        came, expected = back.episode(number), ours.episode(number)
+        assert came.action.tobytes() == expected.action.tobytes()
+    halved = MinariSource(made, 10, given=Bounds(low=(0.0, 0.0), high=(0.05, 1.0)))
+    assert halved.episode(0).action[0].tolist() == pytest.approx([1, 0.9])
+
+
+def test_an_export_is_whole_or_absent(tmp_path):
+    ours, name = written(tmp_path / "ours"), "mine/odd-v0"
+
+    def stop(_):
+        assert name not in minari.list_local_datasets()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_minari(ours, name, progress=stop)
+    assert not minari.list_local_datasets()
+    assert export_minari(ours, name).total_episodes == 2
+    assert list(minari.list_local_datasets()) == [name]
+    with pytest.raises(ValueError, match=r"exists already, .* `minari delete mine/odd-v0` makes"):
+        export_minari(ours, name)
+    with pytest.raises(ValueError, match="'mine/odd' is no Minari id, expected one as"):
+        export_minari(ours, "mine/odd")
+
+
+def test_an_episode_without_a_transition_is_left_out_and_told(tmp_path, capsys):
+    dataset, _ = theirs("hdf5", pictures, PICTURE, lengths=(5, 8, 6))
+    with h5py.File(dataset.storage.data_path / "main_data.hdf5", "a") as file:
+        for name, column in file["episode_0"].items():
+            column.resize(int(name == "observations"), axis=0)
+        file["episode_0"].attrs["total_steps"] = 0
+    import_minari("theirs-v0", tmp_path / "ours")
+    assert "1 of 3 episodes left out, as they hold no transition" in capsys.readouterr().out
+    assert Dataset.open(tmp_path / "ours").index["length"].tolist() == [9, 7]
+
+
+def test_what_is_wrong_with_an_episode_says_with_which(tmp_path):
+    dataset, buffers = theirs("arrow", pictures, PICTURE)
+    dataset.update_dataset_from_buffer([replace(buffers[0], id=2, rewards=[0, 0, np.nan, 0, 0])])
+    with pytest.raises(ValueError, match=r"^episode 2 of theirs-v0: reward is not finite in row 2"):
+        import_minari("theirs-v0", tmp_path / "ours")
+
+
+def test_actions_outside_their_own_space_are_counted_and_pictures_read_once(
+    tmp_path, capsys, monkeypatch
+):
+    _, buffers = theirs("hdf5", pictures, PICTURE, drawn=([-3, 0], [3, 1]))
+    reads, read = [], minari.MinariDataset.__getitem__
+    monkeypatch.setattr(
+        minari.MinariDataset, "__getitem__", lambda self, i: reads.append(i) or read(self, i)
+    )
+    import_minari("theirs-v0", tmp_path / "ours")
+    beyond = np.mean([abs(action[0]) > 2 for buffer in buffers for action in buffer.actions])
+    assert 0 < beyond < 1
+    said = f"{beyond:.1%} of the actions lay beyond that, and were clipped"
+    assert said in capsys.readouterr().out
+    assert reads == [0, 0, 1]  # once to see what they are
+    import_minari("theirs-v0", tmp_path / "ours")  # all are there: read for their actions
+    assert said in capsys.readouterr().out
+    assert reads == [0, 0, 1, 0, 1]
 
 
 def test_what_cannot_be_imported_says_why(tmp_path):

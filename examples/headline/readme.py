@@ -12,7 +12,7 @@ import tyro
 from headline.contenders import LONG
 from headline.plots import draw_curves
 from headline.records import README, Run, read_runs
-from headline.table import compare, judged_table, rendered
+from headline.table import alike_table, compare, judged_table, rendered
 from headline.verdict import verdict
 
 CURVES, ABLATIONS = "fog_vs_ppo.png", "ablations.png"
@@ -31,6 +31,7 @@ def main(config: Readme) -> None:
     comparison = compare(runs)
     print(f"{rendered(comparison)}\n\n{verdict(comparison)}")
     print(f"\nRun by run:\n\n{one_by_one(runs)}\n")
+    print(f"Everybody, after as many samples:\n\n{alike_table(runs)}\n")
     draw_curves([run for run in runs if run.agent in MAIN], config.pictures / CURVES)
     others = [run for run in runs if run.agent == "FoG" or run.agent not in MAIN]
     draw_curves(others, config.pictures / ABLATIONS, title="FoG, and FoG without its parts")

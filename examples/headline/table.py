@@ -164,6 +164,25 @@ def _judged(env_id: str, row: Row) -> list[str]:
     return [env_id, row.agent, episodes, *figures, *shares]
 
 
+def alike_table(runs: Sequence[Run]) -> str:
+    """Agents after equally many samples: as many as all of them have had, by their exams there."""
+    least = min(run.exams[-1].samples for run in runs if run.exams[-1].samples)
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        shown = [exam for exam in real_exams(run) if exam.samples <= least]
+        found.setdefault(run.agent, []).append(float(np.mean(shown[-1].best)))
+    ordered = sorted(found.items(), key=lambda item: -float(np.mean(item[1])))
+    return _table(
+        [
+            ["agent", "seeds", f"real coverage after {count(least)} samples, mean (least–most)"],
+            *(
+                [agent, str(len(each)), f"{np.mean(each):.2f} ({min(each):.2f}–{max(each):.2f})"]
+                for agent, each in ordered
+            ),
+        ]
+    )
+
+
 def _table(lines: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     head, *rest = (

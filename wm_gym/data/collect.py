@@ -13,16 +13,18 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from importlib import import_module
 from importlib.metadata import version
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
 
 from wm_gym.data.episode import Episode
+from wm_gym.data.facts import fact_columns, facts_in_common, facts_told
 from wm_gym.data.pixels import UnitActions, make_pixel_env
 from wm_gym.data.spec import DatasetSpec, Fact
 from wm_gym.data.store import DatasetWriter
@@ -31,9 +33,6 @@ from wm_gym.systems.behaviours import noisy, smooth
 
 RECIPE_VERSION = 1
 """Bumped when equal recipes come to mean other episodes; part of what a dataset says it is."""
-
-FACTS = ("coverage", "state", "contact")
-"""Entries of `info` that are logged with each frame where the environment has them as numbers."""
 
 _OPTIONAL = {"picture": None, "repeat": 1}
 """Settings that came later: at these they say nothing, so that older data is still the same."""
@@ -192,17 +191,24 @@ class Source:
         found: Behaviour = getattr(import_module(module), own)
         return found
 
-    def spec(self) -> DatasetSpec:
-        """What the dataset will hold, found by looking at one reset."""
+    @cached_property
+    def _seen(self) -> tuple[tuple[int, int, int], dict[str, Fact]]:
+        """A picture's shape, and the facts that a reset and a first step both tell."""
         obs, info = self.env.reset(seed=0)
-        facts = {name: np.asarray(info[name]) for name in _facts(info)}
+        shape, told = obs.shape, facts_told(info)
+        *_, info = self.env.step(np.zeros(self.action_size, np.float32))
+        return shape, facts_in_common(told, facts_told(info))
+
+    def spec(self) -> DatasetSpec:
+        """What the dataset will hold, found by looking at one reset and one step."""
+        picture, facts = self._seen
         fps = float(self.env.metadata.get("render_fps") or 1)
         return DatasetSpec(
             env_id=self.recipe.env_id,
             fps=max(1, int(fps / self.recipe.repeat)),
-            picture=obs.shape,
+            picture=picture,
             action_size=self.action_size,
-            facts={name: Fact(dtype=v.dtype.name, shape=v.shape) for name, v in facts.items()},
+            facts=facts,
             robot_type=self.system.name if self.system else self.recipe.env_id,
             recipe={**self.recipe.asked(), "behaviours": self.shares, "versions": _versions()},
             bounds=self.bounds,
@@ -222,16 +228,21 @@ class Source:
         return names[min(int(np.searchsorted(edges, place, side="right")), len(names) - 1)]
 
     def _drive(self, name: str, rng: np.random.Generator, seed: int) -> Episode:
+        """Copies, as environments may go on writing to what they gave, or were given."""
+        _, facts = self._seen  # which resets, where nobody has looked yet
         pilot = self._behaviour(name)(rng)
-        state = next(pilot)
+        with _for_ever(name, 0):
+            state = next(pilot)
         obs, info = self.env.reset(seed=seed, options=None if state is None else {"state": state})
-        frames, infos, actions, rewards = [obs], [info], [], []
+        frames, told = [np.array(obs)], [facts_told(info)]
+        actions, rewards = list[np.ndarray](), list[SupportsFloat]()
         terminated = truncated = False
         while not (terminated or truncated):
-            action = _bounded(pilot.send(info))
-            obs, reward, terminated, truncated, info = self.env.step(action)
-            frames.append(obs)
-            infos.append(info)
+            with _for_ever(name, len(actions)):
+                action = _bounded(pilot.send(info))
+            obs, reward, terminated, truncated, info = self.env.step(action.copy())
+            frames.append(np.array(obs))
+            told.append(facts_told(info))
             actions.append(action)
             rewards.append(reward)
         return Episode(
@@ -240,7 +251,7 @@ class Source:
             reward=np.array(rewards, np.float32),
             terminated=bool(terminated),
             truncated=bool(truncated),
-            facts={key: np.stack([i[key] for i in infos]) for key in _facts(infos[0])},
+            facts=fact_columns(facts, told),
             behaviour=name,
             split=self.recipe.split,
             seed=seed,
@@ -257,8 +268,15 @@ def _bounded(unit: np.ndarray | None) -> np.ndarray:
     return np.clip((-1.0 + share * 2.0).astype(np.float32), -1.0, 1.0)
 
 
-def _facts(info: Mapping[str, Any]) -> list[str]:
-    return [name for name in FACTS if name in info and np.asarray(info[name]).dtype.kind in "biuf"]
+@contextmanager
+def _for_ever(name: str, taken: int) -> Iterator[None]:
+    """A behaviour that ends says so, and not Python for it."""
+    try:
+        yield
+    except StopIteration:
+        raise ValueError(
+            f"behaviour {name} ended after {taken} actions; yield for ever, the episode ends it"
+        ) from None
 
 
 def _layers(env: gym.Env[Any, Any]) -> Iterator[gym.Env[Any, Any]]:

@@ -15,6 +15,10 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 
+class TooShortError(ValueError):
+    """Of an episode that holds no transition."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Episode:
     frames: UInt8[np.ndarray, "t1 h w c"]
@@ -37,7 +41,9 @@ class Episode:
         _check("reward", self.reward, np.dtype(np.float32), ndim=1)
         length = len(self.frames)
         if length < 2:
-            raise ValueError(f"frames has {length} pictures, expected at least 2: one transition")
+            raise TooShortError(
+                f"frames has {length} pictures, expected at least 2: one transition"
+            )
         _check_length("action", self.action, length - 1, f"one per transition of {length} frames")
         _check_length("reward", self.reward, length - 1, f"one per transition of {length} frames")
         for name, values in self.facts.items():

@@ -7,7 +7,7 @@ begins at its `from_timestamp` (huggingface/lerobot, src/lerobot/datasets, v0.4.
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,12 +20,13 @@ import pyarrow.parquet as pq
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from wm_gym.data.episode import Episode
+from wm_gym.data.episode import Episode, TooShortError
+from wm_gym.data.foreign import facts_of, first_whole
 from wm_gym.data.lerobot import DATA_PATH, INFO_PATH
-from wm_gym.data.pixels import resized, suitable_picture
+from wm_gym.data.pixels import fitted
 from wm_gym.data.rows import column_values, damage_named
 from wm_gym.data.scaling import bounds_of, share_beyond, told
-from wm_gym.data.spec import DatasetSpec, Fact
+from wm_gym.data.spec import DatasetSpec
 from wm_gym.data.video import read_frames
 from wm_gym.systems import Bounds
 
@@ -35,7 +36,7 @@ PICTURES = ("image", "video")
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """Which of a dataset's columns are what."""
+    """Which of a dataset's columns are what. One that is not the default has to be there."""
 
     picture: str | None = None
     """A camera; without it the only one there is."""
@@ -47,6 +48,13 @@ class Columns:
     terminated: str = "next.done"
     state: str = "observation.state"
     """Logged as a fact beside each frame, where there is such a column."""
+
+    def asked(self) -> set[str]:
+        """Of numbers: those that have to be there."""
+        usual, chosen = asdict(Columns()), asdict(self)
+        return {self.action} | {
+            key for name, key in chosen.items() if name != "picture" and key != usual[name]
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +72,10 @@ class LeRobotSource:
     system: str | None = None
     """A name for what it is of; without it the robot's type, or else the folder's name."""
 
+    @property
+    def name(self) -> str:
+        return str(self.folder)
+
     @cached_property
     def info(self) -> dict[str, Any]:
         path = self.folder / INFO_PATH
@@ -77,9 +89,9 @@ class LeRobotSource:
                 f"{self.folder} is LeRobot {version}, expected v3: convert it with LeRobot's own "
                 "lerobot.datasets.v30.convert_dataset_v21_to_v30"
             )
-        if self.columns.action not in features:
+        if missing := self.columns.asked() - set(features):
             raise ValueError(
-                f"{self.folder} has no column {self.columns.action!r}; it has {sorted(features)}"
+                f"{self.folder} has no column {sorted(missing)[0]!r}; it has {sorted(features)}"
             )
         return info
 
@@ -104,6 +116,8 @@ class LeRobotSource:
         if not paths:
             raise FileNotFoundError(f"{self.folder}/meta/episodes holds no Parquet file")
         rows = [row for path in paths for row in _table(path).to_pylist()]
+        if not rows:
+            raise ValueError(f"{self.folder} has no episodes")
         return sorted(rows, key=lambda row: int(row["episode_index"]))
 
     def __len__(self) -> int:
@@ -114,55 +128,73 @@ class LeRobotSource:
     def bounds(self) -> Bounds:
         return self.given or bounds_of(self._every_action)
 
-    @property
+    @cached_property
     def beyond(self) -> float:
         """Share of the actions that lie beyond the bounds, and are clipped."""
         return share_beyond(self.bounds, self._every_action)
 
     @cached_property
+    def last_rewards(self) -> int:
+        """How many episodes have a reward other than 0 in their last row, which is left out."""
+        key = self.columns.reward
+        if key not in self.features:
+            return 0
+        count = 0
+        for table in self._tables([key, "episode_index"]):
+            episode = np.asarray(table["episode_index"])
+            last = np.append(episode[1:] != episode[:-1], True)
+            count += int((_values(table, key)[last] != 0).any(axis=1).sum())
+        return count
+
+    @cached_property
     def _every_action(self) -> Float[np.ndarray, "n a"]:
-        files = {(row["data/chunk_index"], row["data/file_index"]) for row in self.rows}
         key = self.columns.action
-        tables = [_table(self._data_path(*file), [key]) for file in sorted(files)]
-        return np.concatenate([_numbers(table, key) for table in tables])
+        return np.concatenate([_values(table, key) for table in self._tables([key])])
+
+    def _tables(self, columns: list[str]) -> Iterator[pa.Table]:
+        """These columns of all episodes, file by file."""
+        files = {(row["data/chunk_index"], row["data/file_index"]) for row in self.rows}
+        return (_table(self._data_path(*file), columns) for file in sorted(files))
 
     def spec(self) -> DatasetSpec:
         name = self.system or self.info.get("robot_type") or self.folder.resolve().name
         asked = {"columns": asdict(self.columns), "camera": self.camera}
-        first = self.episode(0)
-        facts = {k: Fact(dtype=v.dtype.name, shape=v.shape[1:]) for k, v in first.facts.items()}
+        bounds, first = self.bounds, first_whole(self.name, len(self), self.episode)
         return DatasetSpec(
             env_id=name,
             fps=max(1, round(self.info["fps"])),
             picture=first.frames.shape[1:],
             action_size=first.action.shape[1],
-            facts=facts,
+            facts=facts_of(first),
             robot_type=name,
             recipe={"source": f"LeRobot, {self.folder.resolve().name}", **asked},
-            bounds=self.bounds,
+            bounds=bounds,
             has_reward=self.columns.reward in self.features,
         )
 
     def episode(self, i: int) -> Episode:
-        """ValueError where it is too short to hold a transition."""
+        """TooShortError where it holds no transition."""
         row = self.rows[i]
         path = self._data_path(row["data/chunk_index"], row["data/file_index"])
-        with damage_named(path):
-            table = self._table_of(path)
-            table = table.filter(pc.equal(table["episode_index"], row["episode_index"]))
-            order = np.asarray(table["frame_index"])
-            if not len(order) or (order != np.arange(len(order))).any():
-                raise ValueError(f"episode {row['episode_index']} has the frames {order}")
-            action = _numbers(table, self.columns.action)[:-1]
-            reward, facts = self._reward(table), self._facts(table)
-            terminated = self._terminated(table)
+        table = self._table_of(path)
+        table = table.filter(pc.equal(table["episode_index"], row["episode_index"]))
+        order = np.asarray(table["frame_index"])
+        expected = np.arange(int(row.get("length", len(order))))
+        if not np.array_equal(order, expected):
+            raise ValueError(
+                f"it has the frames {order}, expected 0 to {len(expected) - 1}; "
+                "download the dataset again"
+            )
+        if len(order) < 2:
+            raise TooShortError(f"it has {len(order)} frames, expected at least 2: one transition")
+        terminated = self._terminated(table)
         return Episode(
             frames=self._frames(row, table, path),
-            action=told(self.bounds, action),
-            reward=reward,
+            action=told(self.bounds, _numbers(table, self.columns.action)[:-1]),
+            reward=self._reward(table),
             terminated=terminated,
             truncated=not terminated,
-            facts=facts,
+            facts=self._facts(table),
             behaviour="logged",
             split="train",
             seed=int(row["episode_index"]),
@@ -198,9 +230,8 @@ class LeRobotSource:
         self, row: Mapping[str, Any], table: pa.Table, path: Path
     ) -> UInt8[np.ndarray, "t h w c"]:
         if self.features[self.camera]["dtype"] == "image":
-            with damage_named(path):
-                cells = table.column(self.camera).to_pylist()
-                return np.stack([self._shown(_picture(cell)) for cell in cells])
+            cells = table.column(self.camera).to_pylist()
+            return np.stack([fitted(_picture(cell, path), self.size) for cell in cells])
         where = f"videos/{self.camera}"
         video = self.folder / VIDEO_PATH.format(
             key=self.camera,
@@ -209,12 +240,7 @@ class LeRobotSource:
         )
         times = np.asarray(table["timestamp"]) + float(row[f"{where}/from_timestamp"])
         frames = read_frames(video, times, fps=float(self.info["fps"]))
-        return np.stack([self._shown(frame) for frame in frames])
-
-    def _shown(self, frame: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h2 w2 c"]:
-        height, width = frame.shape[:2]
-        wanted = self.size or suitable_picture(height, width)
-        return frame if wanted == (height, width) else resized(frame, wanted)
+        return np.stack([fitted(frame, self.size) for frame in frames])
 
 
 def _table(path: Path, columns: list[str] | None = None) -> pa.Table:
@@ -224,16 +250,27 @@ def _table(path: Path, columns: list[str] | None = None) -> pa.Table:
         return pq.read_table(path, columns=columns, partitioning=None)
 
 
+def _values(table: pa.Table, key: str) -> Float[np.ndarray, "n k"]:
+    """A row for each, whatever their shape was."""
+    if key not in table.column_names:
+        raise ValueError(f"the data have no column {key!r}, though {INFO_PATH} says so")
+    return np.asarray(column_values(table, key, (-1,)), np.float64)
+
+
 def _numbers(table: pa.Table, key: str) -> Float[np.ndarray, "n k"]:
-    """Rows of finite numbers, whatever their shape was."""
-    values = np.asarray(column_values(table, key, (-1,)), np.float64)
-    if not np.isfinite(values).all():
-        raise ValueError(f"{key} holds numbers that are not finite")
+    values = _values(table, key)
+    odd = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if len(odd):
+        raise ValueError(f"{key} is not finite in frame {odd[0]}; expected finite numbers only")
     return values
 
 
-def _picture(cell: Mapping[str, Any]) -> UInt8[np.ndarray, "h w c=3"]:
-    if cell.get("bytes") is None:
-        raise ValueError(f"a picture is not in the file but at {cell.get('path')!r}")
-    with Image.open(io.BytesIO(cell["bytes"]), formats=["PNG", "JPEG"]) as image:
+def _picture(cell: Mapping[str, Any], path: Path) -> UInt8[np.ndarray, "h w c=3"]:
+    content = cell.get("bytes")
+    if content is None:
+        raise ValueError(
+            f"a picture is not in the file but at {cell.get('path')!r}, "
+            f"expected its bytes in {path}"
+        )
+    with damage_named(path), Image.open(io.BytesIO(content), formats=["PNG", "JPEG"]) as image:
         return np.asarray(image.convert("RGB"))

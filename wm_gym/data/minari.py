@@ -1,8 +1,8 @@
-"""Minari datasets with pictures, as episodes of ours; and ours as theirs."""
+"""Minari datasets with pictures, as episodes of ours."""
 
 import os
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -11,20 +11,24 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from jaxtyping import UInt8
+from jaxtyping import Float, Float32
 
-from wm_gym.data.collect import FACTS
-from wm_gym.data.dataset import Dataset
-from wm_gym.data.episode import Episode
-from wm_gym.data.pixels import is_picture, resized, suitable_picture
+from wm_gym.data.episode import Episode, TooShortError
+from wm_gym.data.facts import FACTS
+from wm_gym.data.foreign import episode_named, facts_of, first_whole
+from wm_gym.data.pixels import fitted, is_picture
 from wm_gym.data.scaling import bounds_of, share_beyond, told
-from wm_gym.data.spec import DatasetSpec, Fact
+from wm_gym.data.spec import DatasetSpec
 from wm_gym.systems import Bounds
+
+UNIT_ACTION = "unit_action"
+"""Among `infos`: where `minari_export` keeps actions as we have them, because what is scaled and
+scaled back is not always the same to the last bit."""
 
 
 def load_minari(name: str | Path) -> Any:
     """A `minari.MinariDataset`: of a dataset's id in the local store, or of its folder."""
-    minari = _minari()
+    minari = minari_package()
     try:
         if (Path(name) / "data").is_dir():
             return minari.MinariDataset(Path(name) / "data")
@@ -36,7 +40,7 @@ def load_minari(name: str | Path) -> Any:
         ) from error
 
 
-def _minari() -> Any:
+def minari_package() -> Any:
     try:
         return import_module("minari")
     except ImportError as error:
@@ -70,6 +74,10 @@ class MinariSource:
         """Episodes."""
         return int(self.dataset.total_episodes)
 
+    @property
+    def name(self) -> str:
+        return str(self.dataset.id)
+
     @cached_property
     def camera(self) -> tuple[str, ...]:
         """The way to the pictures."""
@@ -91,22 +99,52 @@ class MinariSource:
         if self.given is not None:
             return self.given
         if not space.is_bounded():
-            return bounds_of(np.concatenate([_flat(e.actions) for e in self.dataset]))
+            return bounds_of(self._every_action)
         if (space.low == -1).all() and (space.high == 1).all():
             return None
         low, high = (tuple(np.ravel(edge).tolist()) for edge in (space.low, space.high))
         return Bounds(low=low, high=high)
 
-    @property
+    @cached_property
     def beyond(self) -> float:
         """Share of the actions that lie beyond the bounds, and are clipped."""
-        if self.given is None:
-            return 0.0
-        return share_beyond(self.given, np.concatenate([_flat(e.actions) for e in self.dataset]))
+        return share_beyond(self.bounds, self._every_action)
+
+    @property
+    def last_rewards(self) -> int:
+        """None of theirs is left out."""
+        return 0
+
+    @cached_property
+    def _every_action(self) -> Float[np.ndarray, "n a"]:
+        """Minari reads no actions without pictures, so only episodes nobody has read yet are."""
+        for number in range(len(self)):
+            if number not in self._actions:
+                with suppress(TooShortError), episode_named(number, self.name):
+                    self._read(number)
+        nothing = np.empty((0, int(np.prod(self.dataset.action_space.shape))))
+        return np.concatenate([nothing, *self._actions.values()])
+
+    @cached_property
+    def _actions(self) -> dict[int, np.ndarray]:
+        return {}
+
+    def _metadata(self, i: int) -> Mapping[str, Any]:
+        number = int(self.dataset.episode_indices[i])
+        (metadata,) = self.dataset.storage.get_episode_metadata([number])
+        return dict(metadata)
+
+    def _read(self, i: int) -> Any:
+        """As Minari has it; in some of its formats it cannot read what has no steps."""
+        if self._metadata(i).get("total_steps") == 0:
+            raise TooShortError("it has 0 steps, expected at least 1")
+        data = self.dataset[i]
+        self._actions[i] = _flat(data.actions)
+        return data
 
     def spec(self) -> DatasetSpec:
-        first = self.episode(0)
-        facts = {k: Fact(dtype=v.dtype.name, shape=v.shape[1:]) for k, v in first.facts.items()}
+        camera, bounds = "/".join(self.camera), self.bounds
+        first = first_whole(self.name, len(self), self.episode)
         env_spec = self.dataset.env_spec
         name = self.system or (env_spec.id if env_spec else str(self.dataset.id))
         return DatasetSpec(
@@ -114,44 +152,37 @@ class MinariSource:
             fps=self.fps,
             picture=first.frames.shape[1:],
             action_size=first.action.shape[1],
-            facts=facts,
+            facts=facts_of(first),
             robot_type=name,
-            recipe={"source": f"Minari, {self.dataset.id}", "camera": "/".join(self.camera)},
-            bounds=self.bounds,
+            recipe={"source": f"Minari, {self.dataset.id}", "camera": camera},
+            bounds=bounds,
         )
 
     def episode(self, i: int) -> Episode:
-        data = self.dataset[i]
+        """TooShortError where it holds no transition."""
+        data = self._read(i)
         frames = data.observations
         for key in self.camera:
             frames = frames[key]
         frames = np.asarray(frames)
         terminated = bool(np.asarray(data.terminations)[-1])
-        reward = np.asarray(data.rewards, np.float32)
+        infos = data.infos or {}
         return Episode(
-            frames=self._shown(frames),
-            action=told(self.bounds, _flat(data.actions)),
-            reward=reward,
+            frames=np.stack([fitted(frame, self.size) for frame in frames]),
+            action=_unit(told(self.bounds, self._actions[i]), infos),
+            reward=np.asarray(data.rewards, np.float32),
             terminated=terminated,
             truncated=bool(np.asarray(data.truncations)[-1]) or not terminated,
-            facts=_facts(data.infos or {}, len(frames)),
+            facts=_facts(infos, len(frames)),
             behaviour="logged",
             split="train",
-            seed=self._seed(int(data.id)),
+            seed=self._seed(i, int(data.id)),
             task=self.system or str(self.dataset.id),
         )
 
-    def _seed(self, number: int) -> int:
-        (metadata,) = self.dataset.storage.get_episode_metadata([number])
-        seed = metadata.get("seed")
+    def _seed(self, i: int, number: int) -> int:
+        seed = self._metadata(i).get("seed")
         return int(seed) if isinstance(seed, (int, np.integer)) and 0 <= seed < 2**63 else number
-
-    def _shown(self, frames: UInt8[np.ndarray, "t h w c"]) -> UInt8[np.ndarray, "t h2 w2 c"]:
-        height, width = frames.shape[1:3]
-        wanted = self.size or suitable_picture(height, width)
-        if wanted == (height, width):
-            return frames
-        return np.stack([resized(frame, wanted) for frame in frames])
 
 
 def _pictures(space: spaces.Space[Any], *way: str) -> Iterator[tuple[str, ...]]:
@@ -167,60 +198,15 @@ def _flat(actions: Any) -> np.ndarray:
     return values.reshape(len(values), -1).astype(np.float64)
 
 
+def _unit(action: Float32[np.ndarray, "t a"], infos: Mapping[str, Any]) -> np.ndarray:
+    """The same, to the last bit where the export was ours and bounds are still the same."""
+    ours = np.asarray(infos.get(UNIT_ACTION, ()))[: len(action)]
+    same = ours.shape == action.shape and ours.dtype == np.float32
+    return ours if same and np.allclose(ours, action, rtol=0, atol=1e-6) else action
+
+
 def _facts(infos: Mapping[str, Any], frames: int) -> dict[str, np.ndarray]:
     """What collecting would have logged, where it was recorded for every frame."""
     values = {name: np.asarray(infos[name]) for name in FACTS if name in infos}
     numbers = {k: v for k, v in values.items() if v.dtype.kind in "biuf" and len(v) == frames}
     return {k: v[:, 0] if v.shape == (frames, 1) else v for k, v in numbers.items()}
-
-
-def export_minari(
-    dataset: Dataset, dataset_id: str, *, progress: Callable[[int], None] | None = None
-) -> Any:
-    """The same pictures, losslessly, and actions as the environment takes them; facts are `infos`.
-
-    It goes into Minari's local store, an episode at a time; progress(episodes) is called after
-    each.
-    """
-    minari = _minari()
-    spec, made = dataset.spec, None
-    one = (1.0,) * spec.action_size
-    bounds = spec.bounds or Bounds(low=tuple(-x for x in one), high=one)
-    for i in range(len(dataset)):
-        buffer = [_buffer(minari, dataset, i)]
-        if made is None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # of authors, whom it cannot know
-                made = minari.create_dataset_from_buffers(
-                    dataset_id, buffer,
-                    observation_space=spaces.Box(0, 255, spec.picture, np.uint8),
-                    action_space=spaces.Box(np.array(bounds.low), np.array(bounds.high)),
-                    data_format="arrow", jpeg_encoding=False,
-                    algorithm_name=", ".join(sorted({str(b) for b in dataset.index["behaviour"]})),
-                    description=f"{spec.env_id} at {spec.fps} steps a second, logged by wm_gym",
-                )  # fmt: skip
-        else:
-            made.update_dataset_from_buffer(buffer)
-        if progress is not None:
-            progress(1)
-    return made
-
-
-def _buffer(minari: Any, dataset: Dataset, i: int) -> Any:
-    episode, bounds = dataset.episode(i), dataset.spec.bounds
-    action = episode.action if bounds is None else bounds.from_unit(episode.action)
-    ends = np.zeros((2, len(episode.reward)), bool)
-    ends[:, -1] = episode.terminated, episode.truncated
-    return minari.data_collector.EpisodeBuffer(
-        id=i,
-        seed=episode.seed,
-        observations=episode.frames,
-        actions=action.astype(np.float32),
-        rewards=episode.reward.tolist(),
-        terminations=ends[0].tolist(),
-        truncations=ends[1].tolist(),
-        infos={  # Minari's arrow format cannot read numbers of no axis back
-            name: values[:, None] if values.ndim == 1 else values
-            for name, values in episode.facts.items()
-        },
-    )

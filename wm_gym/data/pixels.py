@@ -21,6 +21,8 @@ third, so that a model's cells fit."""
 MOST_CELLS = 32
 """Along a side: more would only be slow."""
 
+SHOWN: Mapping[str, Any] = {"render_mode": "rgb_array"}
+
 
 def make_pixel_env(
     env_id: str,
@@ -38,11 +40,11 @@ def make_pixel_env(
     given = dict(kwargs or {})
     if str(gym.spec(plain_id).entry_point).startswith("wm_gym.envs:"):
         given = {"horizon": steps * repeat, **given}
-    env = gym.make(plain_id, disable_env_checker=True, **given)
+    env = _made(plain_id, given)
     if not is_picture(env.observation_space):
-        env.close()
-        shown = {"render_mode": "rgb_array", **given}
-        env = gym.make(plain_id, disable_env_checker=True, **shown)
+        if env.render_mode != SHOWN["render_mode"]:
+            env.close()
+            env = gym.make(plain_id, disable_env_checker=True, **{**SHOWN, **given})
         env = AddRenderObservation(env, render_only=True)
     env = as_unit(env)
     if repeat > 1:
@@ -52,6 +54,19 @@ def make_pixel_env(
     if wanted != (height, width):
         env = Resized(env, wanted)
     return gym.wrappers.TimeLimit(env, steps)
+
+
+def _made(env_id: str, kwargs: Mapping[str, Any]) -> gym.Env[Any, Any]:
+    """Without a render mode, as an observed picture needs none; some constructors demand one."""
+    try:
+        return gym.make(env_id, disable_env_checker=True, **kwargs)
+    except Exception as error:
+        if "render_mode" in kwargs:
+            raise
+        try:
+            return gym.make(env_id, disable_env_checker=True, **{**SHOWN, **kwargs})
+        except Exception:
+            raise error from None
 
 
 def is_picture(space: spaces.Space[Any]) -> bool:
@@ -95,6 +110,15 @@ def resized(
     return np.asarray(smaller).reshape(height, width, frame.shape[-1])
 
 
+def fitted(
+    frame: UInt8[np.ndarray, "h w c"], picture: tuple[int, int] | None
+) -> UInt8[np.ndarray, "h2 w2 c"]:
+    """Of that height and width, or else of those that suit."""
+    height, width = frame.shape[:2]
+    wanted = picture or suitable_picture(height, width)
+    return frame if wanted == (height, width) else resized(frame, wanted)
+
+
 class Resized(gym.ObservationWrapper[np.ndarray, Any, np.ndarray]):
     """With pictures of another size."""
 
@@ -131,6 +155,14 @@ def as_unit(env: gym.Env[Any, Any]) -> gym.Env[Any, np.ndarray]:
         raise ValueError(
             f"{env.spec.id if env.spec else env} has actions {space}, "
             "expected a bounded Box of floats"
+        )
+    still = np.argwhere(space.low >= space.high)
+    if len(still):
+        env.close()
+        raise ValueError(
+            f"{env.spec.id if env.spec else env} has actions {space}, whose entry "
+            f"{', '.join(map(str, still[0]))} is always {space.low[tuple(still[0])]:g}, expected "
+            "each low below its high: wrap the environment so that this is no action"
         )
     own = (space.low == -1).all() and (space.high == 1).all() and space.dtype == np.float32
     if own and len(space.shape) == 1:

@@ -7,7 +7,10 @@ from wm_gym.systems import Bounds
 
 
 def bounds_of(action: Float[np.ndarray, "n a"]) -> Bounds:
-    """The least and the greatest; one more on either side where they are equal."""
+    """The least and the greatest finite ones; one more on either side where they are equal."""
+    action = action[np.isfinite(action).all(axis=1)]
+    if not len(action):
+        raise ValueError("no action is finite, so none says what ±1 stands for; give low and high")
     low, high = action.min(axis=0), action.max(axis=0)
     still = low == high
     return Bounds(low=tuple((low - still).tolist()), high=tuple((high + still).tolist()))

@@ -5,7 +5,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from wm_gym.data import Dataset
-from wm_gym.data.minari import export_minari as export
+from wm_gym.data.minari_export import export_minari as export
 
 
 def export_minari(folder: Path, /, dataset: str) -> None:

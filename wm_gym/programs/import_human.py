@@ -10,6 +10,7 @@ from wm_gym.data import Dataset, DatasetWriter
 from wm_gym.data.card import card_text, dataset_card
 from wm_gym.data.human import conversion_error, convert, human_spec, read_demonstrations
 from wm_gym.programs.card import write_card
+from wm_gym.programs.importing import print_left_out
 
 
 def import_human(zarr: Path, /, out: Path) -> None:
@@ -31,6 +32,7 @@ def import_human(zarr: Path, /, out: Path) -> None:
     writer.finalize()
     dataset = Dataset.open(out)
     print(card_text(dataset_card(dataset)))
+    print_left_out(len(demonstrations) - len(dataset), len(demonstrations))
     _print_losses(dataset)
     print(f"card: {write_card(dataset)}")
 

@@ -7,6 +7,8 @@ from tqdm import tqdm
 
 from wm_gym.data import Dataset, DatasetSpec, DatasetWriter, Episode
 from wm_gym.data.card import card_text, dataset_card
+from wm_gym.data.episode import TooShortError
+from wm_gym.data.foreign import episode_named
 from wm_gym.programs.card import write_card
 from wm_gym.systems import Bounds
 
@@ -16,10 +18,16 @@ class Source(Protocol):
         """Episodes."""
 
     @property
+    def name(self) -> str: ...
+
+    @property
     def bounds(self) -> Bounds | None: ...
 
     @property
     def beyond(self) -> float: ...
+
+    @property
+    def last_rewards(self) -> int: ...
 
     def spec(self) -> DatasetSpec: ...
 
@@ -29,21 +37,46 @@ class Source(Protocol):
 def import_from(source: Source, out: Path) -> None:
     """All episodes that are not there yet; prints what came of it."""
     writer = DatasetWriter(out, source.spec())
-    there = writer.finished()
+    there, short = writer.finished(), 0
     for number in tqdm(range(len(source)), unit="episode", desc=str(out), disable=None):
-        if number not in there:
-            writer.add(number, source.episode(number))
+        if number in there:
+            continue
+        try:
+            with episode_named(number, source.name):
+                episode = source.episode(number)
+                writer.spec.check(episode)
+        except TooShortError:
+            short += 1
+        else:
+            writer.add(number, episode)
     writer.finalize()
     dataset = Dataset.open(out)
     print(card_text(dataset_card(dataset)))
-    if source.bounds is not None:
-        edges = zip(source.bounds.low, source.bounds.high, strict=True)
-        print("  -1 and 1 stand for " + ", ".join(f"{low:g} to {high:g}" for low, high in edges))
-    if source.beyond:
-        print(f"  {source.beyond:.1%} of the actions lay beyond that, and were clipped")
+    print_left_out(short, len(source))
+    _print_losses(source)
     if not dataset.spec.has_reward:
         print("  no rewards: a dream of this says 0, and its gradient is 0")
     print(f"card: {write_card(dataset)}")
+
+
+def print_left_out(short: int, episodes: int) -> None:
+    if short:
+        print(f"  {short} of {episodes} episodes left out, as they hold no transition")
+
+
+def _print_losses(source: Source) -> None:
+    bounds, beyond, last = source.bounds, source.beyond, source.last_rewards
+    if bounds is not None:
+        edges = zip(bounds.low, bounds.high, strict=True)
+        print("  -1 and 1 stand for " + ", ".join(f"{low:g} to {high:g}" for low, high in edges))
+    if beyond:
+        edge = "-1 and 1" if bounds is None else "that"
+        print(f"  {beyond:.1%} of the actions lay beyond {edge}, and were clipped")
+    if last:
+        print(
+            f"  {last} of {len(source)} episodes have a reward other than 0 in their last row, "
+            "which is left out: what follows it was not recorded"
+        )
 
 
 def bounds_given(low: tuple[float, ...], high: tuple[float, ...]) -> Bounds | None:
