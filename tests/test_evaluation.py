@@ -16,7 +16,7 @@ from wm_gym.evaluation.calibration import Judged, calibration_card, judge, trans
 from wm_gym.evaluation.drawing import film, film_frames, filmstrip
 from wm_gym.evaluation.fidelity import detection, fidelity
 from wm_gym.evaluation.pictures import psnr, ssim
-from wm_gym.evaluation.report import fidelity_text
+from wm_gym.evaluation.report import calibration_text, fidelity_text
 from wm_gym.evaluation.rollouts import (
     REAL,
     RECONSTRUCTION,
@@ -331,10 +331,45 @@ def test_a_film_shows_the_truth_above_and_can_be_encoded(dataset):
     np.testing.assert_array_equal(shown.real, shown.dream)
     assert shown.real.shape == (16, 2, 96, 96, 3)
     np.testing.assert_array_equal(shown.real[7], dataset.frames(short.at(7)))
-    frames = film_frames(shown)
+    frames = np.stack(list(film_frames(shown)))
     assert frames.shape[1] % 2 == frames.shape[2] % 2 == 0
     np.testing.assert_array_equal(*np.split(frames, 2, axis=1))
     assert filmstrip(shown).shape[1] > 4 * 2 * 96  # steps 0, 1, 5 and 15
+
+
+def test_a_long_film_is_cut_and_drawn_picture_by_picture(dataset):
+    """All pictures of long episodes took gigabytes."""
+    (_, long) = plans(dataset, context=4, horizon=150, rollouts=2, seed=0)
+    cut = long.cut(7)
+    assert (cut.steps, cut.rows.shape) == ((7,), (4 + 7, 2))
+    np.testing.assert_array_equal(cut.at(7), long.at(7))
+    assert long.cut(147) is long.cut(600) is long
+    shown = film(Dreamer(model=Replay(dataset), denoising_steps=1, seed=0), dataset, cut)
+    np.testing.assert_array_equal(shown.real, dataset.frames(cut.rows[3:].ravel()).reshape(
+        8, 2, 96, 96, 3
+    ))  # fmt: skip
+    pictures = film_frames(shown)
+    assert next(pictures).shape == (2 * (3 * 96 + 4), 2 * (3 * 96 + 4), 3)
+    assert len(list(pictures)) == 7
+
+
+def test_rewards_that_nobody_logged_are_not_judged(dataset):
+    """A silent head against zeros would be perfect."""
+    meta = replace(dataset.spec, has_reward=False)
+    silent = Dataset.open(dataset.folder)
+    object.__setattr__(silent, "spec", meta)
+    figures = measured(silent, Replay(dataset))[0].figures
+    assert "reward" not in figures
+    assert "coverage" in figures
+    drawn, ends = transitions(silent, count=20, seed=0)
+    parts = [*judge(Replay(dataset), silent, drawn, last=False)]
+    parts += [*judge(Replay(dataset), silent, ends, last=True)]
+    lines = calibration_card(Judged.joined(parts))
+    assert {line.reward_error for line in lines} == {None}
+    assert lines[-1].name == "last of episodes"
+    assert "all" in calibration_text(lines)
+    both = [*parts, *judge(Replay(dataset), dataset, drawn, last=False)]
+    assert calibration_card(Judged.joined(both))[0].reward_error < 1e-3
 
 
 def test_the_program_prints_tables_and_writes_figures_and_a_film(dataset, tmp_path, capsys):

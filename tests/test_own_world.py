@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium as gym
@@ -81,10 +82,10 @@ def test_its_gradient_is_there(folder):
     assert action.grad.abs().min() > 0
 
 
-def test_a_registered_record_goes_before_what_a_log_told():
-    model = make_world_model()
-    model.card = Card(system="PushT", origin=ORIGIN)
-    assert model.system is wm_gym.system_named("PushT")
+def test_a_registered_record_goes_before_what_a_log_told_where_it_is_of_the_same():
+    model, record = make_world_model(), wm_gym.system_named("PushT")
+    model.card = Card(system="PushT", origin=replace(ORIGIN, fps=record.fps, bounds=None))
+    assert model.system is record
 
 
 def test_an_unknown_system_without_an_origin_is_still_refused(folder, tmp_path):
@@ -235,6 +236,20 @@ def test_a_silenced_head_says_nothing_but_0():
     said.reward.sum().backward()
     assert not latent.grad.any()
     assert said.error.min() > 0
+
+
+def test_a_drive_keeps_what_it_saw():
+    """Hoarder writes to the picture that it gave, and to its actions."""
+    code = (
+        "import sys; sys.path[:0] = ['examples', 'tests']; from own_world import driven; "
+        "from strangers import Hoarder; frames, actions = driven(Hoarder(), 5, seed=0); "
+        "print(frames[:, 0, 0, 0], actions.all())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True, text=True, timeout=300, cwd=ROOT, check=False,
+    )  # fmt: skip
+    assert done.stdout.strip() == "[0 1 2 3 4 5] True", done.stderr
 
 
 def test_the_whole_road(tmp_path):

@@ -131,6 +131,13 @@ def test_one_goes_back_to_the_very_moment_that_was_saved_and_it_has_one_future(p
     assert not np.array_equal(arrow, session.now.arrow)
 
 
+def test_the_same_start_is_that_of_the_moment_one_went_back_to(player):
+    first = frames(player.session)
+    after(player, pygame.K_PERIOD, pygame.K_b, pygame.K_n, pygame.K_g, pygame.K_r)
+    assert player.session.seed == 3
+    np.testing.assert_equal(frames(player.session), first)
+
+
 def test_going_back_to_nothing_is_said(player):
     after(player, pygame.K_PERIOD, pygame.K_g)
     assert player.session.steps == 1

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import gymnasium as gym
 import psutil
@@ -14,6 +15,8 @@ import pytest
 
 from wm_gym.data import Dataset
 from wm_gym.models.world_model import WorldModel
+from wm_gym.programs.train import _facts
+from wm_gym.programs.train_config import Train
 from wm_gym.training.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).parent.parent
@@ -178,6 +181,26 @@ def test_train_goes_on_where_it_was_and_leaves_a_world_model(tmp_path):
     (out / "heads" / "checkpoint.pt").write_bytes(b"damaged")
     failed = wm_gym(*command, ok=False)
     assert "checkpoint.pt is damaged" in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "name"),
+    [
+        ("/usr/bin/wm-gym", "wm-gym"),
+        (str(ROOT / "wm_gym/programs/__main__.py"), "wm-gym"),
+        ("examples/own_world.py", "python examples/own_world.py"),
+        (str(ROOT / "examples/own_world.py"), "python examples/own_world.py"),
+        ("/home/somebody/mine.py", "python mine.py"),
+    ],
+)
+def test_a_model_is_of_the_command_that_made_it(monkeypatch, script, name):
+    """`wm-gym pendulum` there is not."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", [script, "pendulum", "--out", "x"])
+    spec = SimpleNamespace(fps=5)
+    dataset = SimpleNamespace(hash="c0ffee", num_frames=3, spec=spec)
+    config = Train(data=Path("data/x"), out=Path("x"))
+    assert _facts(config, dataset)["command"] == f"{name} pendulum --out x"
 
 
 def release_of(run_folder, tmp_path):

@@ -439,6 +439,43 @@ def test_markdown_is_tables_lists_and_code_and_links_are_not_followed():
     assert Tags(empty_corner).text == "cab1"
 
 
+def test_markdown_of_any_kind_is_read_in_one_go():
+    """Unclosed brackets and rows of a wide table took their square in time."""
+    kinds = [
+        [tag for tag, _ in Tags(markdown(text, captions=("c",))).tags]
+        for text in (f"[{'a' * 500}](b)", f"[{'a' * 501}](b)", f"[a]({'b' * 501})", "[a[b](c)")
+    ]
+    assert [tags.count("em") for tags in kinds] == [1, 0, 0, 1]
+    narrow = Tags(markdown("| a | b |\n|---|---|\n| c |\n| d | e | f |", captions=("c",)))
+    assert sum(tag == "td" for tag, _ in narrow.tags) == 1
+    assert narrow.text == "cabcde"
+    for nasty in ("[", "![", "[a](", "**a*", "|a", "`", "#", "- ["):
+        assert markdown(nasty * (10**5 // len(nasty)), captions=())
+
+
+@pytest.mark.parametrize("name", ["README.md", "curves.png"])
+def test_what_lies_outside_a_model_folder_or_is_too_long_is_no_part_of_the_page(
+    tmp_path, monkeypatch, name
+):
+    """A folder from anybody may hold links to anything of its reader's."""
+    monkeypatch.chdir(tmp_path)
+    model = save_model(tmp_path / "model")
+    (model / name).rename("secret")
+    (model / name).symlink_to(tmp_path / "secret")
+    with pytest.raises(ValueError, match=f"{name} is refused: it is a link that leaves the folder"):
+        report(Report(world_model="model"))
+    Path("secret").unlink()
+    with pytest.raises(ValueError, match=f"{name} is refused"):
+        report(Report(world_model="model"))
+    (model / name).unlink()
+    (model / name).write_bytes(b"x" * (1 << 24 if name == "curves.png" else 1 << 20))
+    with (model / name).open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(ValueError, match=f"{name} is refused: it has .* bytes, expected 1 to"):
+        report(Report(world_model="model"))
+    assert not Path("out/report.html").exists()
+
+
 # In a browser
 
 HARNESS = """<!doctype html>

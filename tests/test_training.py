@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from PIL import Image
 from test_models import autoencoder, global_model, seeded
 
 from wm_gym.data import Dataset, Windows
 from wm_gym.data.collect import Recipe, collect_episodes
 from wm_gym.models.colours import to_colour, to_unit
 from wm_gym.models.heads import Heads
+from wm_gym.programs.train_parts import _save as save_part
 from wm_gym.training.autoencoder import ReconstructionLoss, median_frame
 from wm_gym.training.checkpoint import load_checkpoint, save_checkpoint
 from wm_gym.training.film import filmstrip
@@ -197,6 +199,18 @@ def test_a_film_begins_with_the_real_frame_and_its_painting(dots):
     np.testing.assert_array_equal(film[:48, :64], real[0])
     painted = to_colour(painter(to_unit(real))).detach()
     np.testing.assert_allclose(film[48:96, :64].astype(int), painted[0].int(), atol=1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grey_pictures_are_saved_too(dots, tmp_path, channels):
+    """Pillow refuses (h, w, 1): no training on grey frames got beyond its first save."""
+    run = trainer(autoencoder(), updates=1)
+    background = to_unit(torch.from_numpy(median_frame(dots)))
+    updates = list(run.train(frames_of(dots), ReconstructionLoss(background)))
+    shown = np.arange(8 * 6 * channels, dtype=np.uint8).reshape(8, 6, channels)
+    save_part(tmp_path, run, updates, lambda model: shown)
+    saved = np.asarray(Image.open(tmp_path / "picture.png"))
+    np.testing.assert_array_equal(saved, np.broadcast_to(shown, (8, 6, 3)))
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path):

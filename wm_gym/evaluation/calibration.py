@@ -24,6 +24,8 @@ class Judged:
     true_coverage: Float[np.ndarray, "n"]
     reward: Float[np.ndarray, "n"]
     true_reward: Float[np.ndarray, "n"]
+    """NaN where nobody logged any."""
+
     reward_before: Float[np.ndarray, "n"]
     """The true one of the transition before: had the heads learned a shifted log, they would say
     this."""
@@ -50,8 +52,10 @@ class Line:
     coverage_error: float
     """Mean absolute."""
 
-    reward_bias: float
-    reward_error: float
+    reward_bias: float | None
+    """None where nobody logged rewards."""
+
+    reward_error: float | None
 
 
 def transitions(
@@ -68,7 +72,8 @@ def transitions(
 def judge(
     model: WorldModel, dataset: Dataset, rows: Int[np.ndarray, "n"], *, last: bool
 ) -> Iterator[Judged]:
-    coverage, reward = dataset.fact("coverage"), dataset.reward
+    coverage, has_reward = dataset.fact("coverage"), dataset.spec.has_reward
+    reward = dataset.reward if has_reward else np.full_like(dataset.reward, np.nan)
     for i in range(0, len(rows), _AT_ONCE):
         here = rows[i : i + _AT_ONCE]
         before, after = (
@@ -100,21 +105,23 @@ def calibration_card(judged: Judged) -> list[Line]:
         for i, name in enumerate(names)
         if (band == i).any()
     ]
+    before = _line("against the reward before", ends, ends.reward_before)
     return [
         _line("all", drawn, drawn.true_reward),
         *lines,
         _line("last of episodes", ends, ends.true_reward),
-        _line("against the reward before", ends, ends.reward_before),
+        *([] if before.reward_error is None else [before]),
     ]
 
 
 def _line(name: str, judged: Judged, true_reward: Float[np.ndarray, "n"]) -> Line:
     coverage, reward = judged.coverage - judged.true_coverage, judged.reward - true_reward
+    reward = reward[~np.isnan(true_reward)]
     return Line(
         name=name,
         count=len(coverage),
         coverage_bias=float(coverage.mean()),
         coverage_error=float(np.abs(coverage).mean()),
-        reward_bias=float(reward.mean()),
-        reward_error=float(np.abs(reward).mean()),
+        reward_bias=float(reward.mean()) if len(reward) else None,
+        reward_error=float(np.abs(reward).mean()) if len(reward) else None,
     )

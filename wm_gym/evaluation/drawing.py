@@ -1,6 +1,6 @@
 """The figures, and dreams, as pictures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -42,7 +42,8 @@ def draw_fidelity(found: Mapping[str, Fidelity], units: Mapping[str, str]) -> Fi
         if name in units:  # from far below a pixel to a whole board
             one.set_yscale("symlog", linthresh=1)
             one.set_ylim(bottom=0)
-        steps = {step for each in found.values() for step in each.figures[name]} - set(HIDDEN)
+        tables = [each.figures[name] for each in found.values() if name in each.figures]
+        steps = {step for table in tables for step in table} - set(HIDDEN)
         one.set_xticks(sorted(steps), [str(step) for step in sorted(steps)])
         one.minorticks_off()
     axes[0].legend(fontsize="small")
@@ -127,10 +128,10 @@ def filmstrip(shown: Film, steps: Sequence[int] = SHOWN) -> UInt8[np.ndarray, "h
     return np.asarray(picture)
 
 
-def film_frames(shown: Film, *, enlarge: int = 3) -> UInt8[np.ndarray, "t h w c"]:
-    """Real above dream, rollouts side by side."""
-    pairs = zip(shown.real, shown.dream, strict=True)
-    return np.stack([np.concatenate([_row(part, enlarge) for part in pair]) for pair in pairs])
+def film_frames(shown: Film, *, enlarge: int = 3) -> Iterator[UInt8[np.ndarray, "h w c"]]:
+    """Real above dream, rollouts side by side; one by one, as all of them may not fit in memory."""
+    for pair in zip(shown.real, shown.dream, strict=True):
+        yield np.concatenate([_row(part, enlarge) for part in pair])
 
 
 def _row(frames: UInt8[np.ndarray, "n h w c"], enlarge: int) -> UInt8[np.ndarray, "h2 w2 3"]:

@@ -69,7 +69,8 @@ def calibration_text(lines: Sequence[Line]) -> str:
         numbers = (
             line.coverage_bias, line.coverage_error, line.reward_bias, line.reward_error,
         )  # fmt: skip
-        cells = "".join(f"{number:>14.4f}" for number in numbers)
+        told = ("–" if number is None else f"{number:.4f}" for number in numbers)
+        cells = "".join(f"{word:>14}" for word in told)
         rows.append(f"{f'  {line.name}':<28}{line.count:>14,}{cells}")
     return "\n".join(rows)
 

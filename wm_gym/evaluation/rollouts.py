@@ -94,6 +94,12 @@ class Plan:
         i %= len(self)
         return replace(self, rows=self.rows[:, i : i + 1])
 
+    def cut(self, steps: int) -> "Plan":
+        """No more than its first steps."""
+        if steps >= self.steps[-1]:
+            return self
+        return replace(self, rows=self.rows[: self.context + steps], steps=(steps,))
+
     def at(self, step: int) -> Int[np.ndarray, "b"]:
         """Rows of the frames after this step; 0 is the last that the model is shown."""
         return np.asarray(self.rows[self.context - 1 + step])
@@ -214,8 +220,9 @@ def _judged(
     for of, frames in shown.items():
         figures |= {f"psnr{of}": _numbers(psnr(frames, real))}
         figures |= {f"ssim{of}": _numbers(ssim(frames, real))}
-    logged = dataset.reward[plan.at(step - 1)]  # of the transition into this frame
-    figures["reward"] = np.abs(_numbers(out.reward) - logged)
+    if dataset.spec.has_reward:
+        logged = dataset.reward[plan.at(step - 1)]  # of the transition into this frame
+        figures["reward"] = np.abs(_numbers(out.reward) - logged)
     if "coverage" in dataset.spec.facts:
         truth, was = dataset.fact("coverage")[rows], dataset.fact("coverage")[before]
         figures |= {"coverage": np.abs(_numbers(out.coverage) - truth)}

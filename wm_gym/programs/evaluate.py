@@ -1,15 +1,19 @@
 """`wm-gym evaluate`: how true a world model's dreams are, on episodes never trained on."""
 
 import json
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 import tyro
-from moviepy import ImageSequenceClip
+from jaxtyping import UInt8
+from moviepy.video.io.ffmpeg_writer import FFMPEG_VideoWriter
 from PIL import Image
 from tqdm import tqdm
 
@@ -44,6 +48,10 @@ DATA = tuple(
 )
 """What the packaged world model is measured on; of these, missing ones are left out."""
 
+FILMSTRIP, FILM = "filmstrip.png", "dream.mp4"
+LONGEST_FILM = 600
+"""Steps: real and dreamt frames of all of them are kept until they are drawn."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
@@ -63,7 +71,8 @@ class Evaluate:
     """Real ones of each behaviour, to hold reward and coverage against."""
 
     filmed: int = 4
-    """Whole episodes in the film; the first three are on the filmstrip."""
+    """Whole episodes in the film, of longer ones the first 600 steps; the first three are on the
+    filmstrip."""
 
     denoising_steps: int | None = None
     """Denoiser calls a frame; without it the model's own number."""
@@ -91,8 +100,8 @@ def evaluate(config: Evaluate) -> None:
     evaluation = _evaluation(config)
     found, every = evaluation.fidelity()
     lines = evaluation.calibration()
-    draw_fidelity(found, evaluation.units).savefig(evaluation.path("fidelity.png"), dpi=80)
-    evaluation.shoot()
+    for name in (FILMSTRIP, FILM):  # of other dreams, perhaps
+        evaluation.path(name).unlink(missing_ok=True)
     figures = {
         "machine": machine(),
         "settings": {**asdict(config), "out": str(config.out)},
@@ -104,8 +113,10 @@ def evaluate(config: Evaluate) -> None:
     }
     write_atomically(evaluation.path("fidelity.json"), json.dumps(figures, indent=1).encode())
     print(f"figures:  {config.out / 'fidelity.json'}")
-    print(f"pictures: {config.out / 'fidelity.png'}, {config.out / 'filmstrip.png'}")
-    print(f"film:     {config.out / 'dream.mp4'}  (real above dream; twice real speed)")
+    draw_fidelity(found, evaluation.units).savefig(evaluation.path("fidelity.png"), dpi=80)
+    evaluation.shoot()
+    print(f"pictures: {config.out / 'fidelity.png'}, {config.out / FILMSTRIP}")
+    print(f"film:     {config.out / FILM}  (real above dream; twice real speed)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,12 +200,25 @@ class _Evaluation:
         films = []
         for i in tqdm(range(self.config.filmed), unit="rollout", desc="filming", disable=None):
             name = whole[i % len(whole)]
-            plan = longest[name].column(i // len(whole))
+            plan = longest[name].column(i // len(whole)).cut(LONGEST_FILM)
             films.append(film(self.dreamer, self.datasets[name], plan))
         strip = filmstrip(Film.joined(films[:3]))
-        Image.fromarray(strip).save(self.path("filmstrip.png"))
-        clip = ImageSequenceClip(list(film_frames(Film.joined(films))), fps=2 * self.system.fps)
-        clip.write_videofile(str(self.path("dream.mp4")), logger=None)
+        Image.fromarray(strip).save(self.path(FILMSTRIP))
+        write_film(self.path(FILM), film_frames(Film.joined(films)), fps=2 * self.system.fps)
+
+
+def write_film(file: Path, pictures: Iterator[UInt8[np.ndarray, "h w c"]], *, fps: float) -> None:
+    """Picture by picture; it gets its name once it is whole."""
+    first = next(pictures)
+    height, width, _ = first.shape
+    part = file.with_name(f".{file.stem}-{os.getpid()}.mp4")
+    try:
+        with FFMPEG_VideoWriter(str(part), (width, height), fps) as writer:
+            for picture in chain([first], pictures):
+                writer.write_frame(picture)
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _evaluation(config: Evaluate) -> _Evaluation:
@@ -231,6 +255,11 @@ def open_datasets(
             raise ValueError(
                 f"{dataset.folder} is of the system {of!r}, but the world model dreams of "
                 f"{model.card.system!r}; give --data of the same"
+            )
+        if (picture := dataset.spec.picture) != model.frame_shape:
+            raise ValueError(
+                f"{dataset.folder} has pictures of shape {picture}, but the world model dreams of "
+                f"{model.frame_shape}; give --data logged as what it learned from"
             )
         if dataset.hash == model.card.facts.get("dataset", {}).get("hash"):
             warnings.warn(f"{dataset.folder} is what the world model learned from", stacklevel=2)

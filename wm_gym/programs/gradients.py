@@ -53,7 +53,7 @@ from wm_gym.models.world_model import WorldModel
 from wm_gym.programs.evaluate import facts_of, open_datasets
 from wm_gym.programs.machine import machine
 from wm_gym.storage.files import write_atomically
-from wm_gym.systems import System, system_named
+from wm_gym.systems import System
 
 DATA = ("play=data/push-t-test", "human=data/human")
 """What the packaged world model is measured on; of these, missing ones are left out."""
@@ -318,10 +318,15 @@ def _card(config: GradientCard) -> _Card:
     auto = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(auto if config.device == "auto" else config.device)
     model = WorldModel.from_pretrained(config.world_model).to(device).cast(torch.float32)
-    system = system_named(model.card.system)
-    check_probed(system)
+    system = model.system
     probe = probe_of(system)
-    assert probe is not None
+    if probe is None or not system.simulators:
+        raise ValueError(
+            f"{config.world_model} dreams of {system.name!r}, which has no probe or no simulator "
+            "here, expected a registered system with both, logged as it was registered: gradients "
+            "are compared with the real system's. `wm-gym evaluate` needs neither"
+        )
+    check_probed(system)
     datasets = open_datasets(config.data, DATA, model)
     first = next(iter(datasets.values()))
     reach = max(config.deltas)

@@ -51,6 +51,9 @@ class Scene:
 class Branch:
     """Where one can go back to."""
 
+    seed: int
+    """Of its start."""
+
     real: EnvState | None
     dream: EnvState | None
     scenes: tuple[Scene, ...]
@@ -117,6 +120,7 @@ class Session:
     def save(self) -> None:
         """Remember this moment, to go back to as often as one likes."""
         self.branch = Branch(
+            seed=self.seed,
             real=None if self._real is None else self._real.get_state(),
             dream=None if self._dream is None else self._dream.get_state(),
             scenes=tuple(self.scenes),
@@ -126,6 +130,7 @@ class Session:
     def back(self) -> None:
         """To the moment that was saved; the same actions then have the same future."""
         assert self.branch is not None
+        self.seed = self.branch.seed
         if self._real is not None:
             self._real.set_state(self.branch.real)
         if self._dream is not None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from wm_gym.models.folder import CURVES
-from wm_gym.models.world_model import WorldModel
+from wm_gym.models.world_model import Card, WorldModel
 from wm_gym.programs.train import WORLD_MODEL
 from wm_gym.programs.train_parts import CURVE
 from wm_gym.storage.files import write_atomically
@@ -25,6 +26,9 @@ PARTS = {
 }
 """Of each, the score whose curve is drawn."""
 
+WITHOUT_COVERAGE = {"heads": "reward_error"}
+"""The score of a part that learned from a log without coverages."""
+
 SCORES = {
     "block_position": "block position error [px]",
     "block_angle": "block angle error [°]",
@@ -33,6 +37,9 @@ SCORES = {
     "reward": "reward error",
     "psnr": "PSNR [dB]",
 }
+KNOWS = {"PushT": "It knows one T, one goal and one camera."}
+"""Of systems whose data shows no more."""
+
 STEPS = ("1", "5", "15", "50", "147")
 
 
@@ -71,6 +78,13 @@ def release(run: Path, to: Path, /, fidelity: Path = Path("out/fidelity/fidelity
     print(f"world model: {to}, {size / 1e6:.1f} MB")
 
 
+def score_of(part: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """The score whose curve is drawn of a part with such rows."""
+    score = PARTS[part]
+    logged = any(score in row for row in rows)
+    return score if logged else WITHOUT_COVERAGE.get(part, score)
+
+
 def _medians(figures: dict[str, Any]) -> dict[str, dict[str, float]]:
     return {
         name: {step: round(row[step]["median"]["value"], 4) for step in STEPS if step in row}
@@ -86,8 +100,9 @@ def _curve(path: Path) -> list[dict[str, float]]:
 def _draw(curves: dict[str, list[dict[str, float]]]) -> Figure:
     with matplotlib.rc_context({"font.size": 8}):
         figure = Figure(figsize=(12, 2.6), layout="constrained")
-        for axis, (part, score) in zip(figure.subplots(1, len(PARTS)), PARTS.items(), strict=True):
-            axis.plot([row["step"] for row in curves[part]], [row[score] for row in curves[part]])
+        for axis, (part, rows) in zip(figure.subplots(1, len(PARTS)), curves.items(), strict=True):
+            score = score_of(part, rows)
+            axis.plot([row["step"] for row in rows], [row[score] for row in rows])
             axis.set(title=part, xlabel="updates", ylabel=score.replace("_", " "))
     return figure
 
@@ -95,6 +110,7 @@ def _draw(curves: dict[str, list[dict[str, float]]]) -> Figure:
 def _card(world_model: WorldModel, curves: dict[str, list[dict[str, float]]]) -> str:
     card, facts = world_model.card, world_model.card.facts
     dataset = facts["dataset"]
+    knows = KNOWS.get(card.system, "It knows what its log shows.")
     return f"""---
 library_name: wm_gym
 license: mit
@@ -102,8 +118,8 @@ tags: [world-model, diffusion, gymnasium, reinforcement-learning]
 ---
 # A world model of {card.system}
 
-A diffusion model of how a picture's keypoints move, trained on logged frames, actions, rewards and
-coverages alone; a Gymnasium environment by
+A diffusion model of how a picture's keypoints move, trained on logged {_logged(card)}
+alone; a Gymnasium environment by
 
 ```python
 import gymnasium as gym
@@ -125,16 +141,23 @@ medians over rollouts, by step (`wm-gym evaluate`).
 
 {_scores(facts["scores"])}
 
-Meant for training and comparing policies in simulation research. It knows one T, one goal and one
-camera. Far from what its data covers it may be confidently wrong; `info["uncertainty"]` says where
-it expects to be.
+Meant for training and comparing policies in simulation research. {knows}
+Far from what its data covers it may be confidently wrong; `info["uncertainty"]` says where it
+expects to be.
 """
+
+
+def _logged(card: Card) -> str:
+    kinds, origin = ["frames", "actions"], card.origin
+    kinds += ["rewards"] if origin is None or origin.has_reward else []
+    kinds += ["coverages"] if origin is None or origin.has_coverage else []
+    return f"{', '.join(kinds[:-1])} and {kinds[-1]}"
 
 
 def _training(curves: dict[str, list[dict[str, float]]]) -> str:
     lines = ["| part | updates | loss at the end | score at the end |", "|---|---|---|---|"]
     for part, rows in curves.items():
-        last, score = rows[-1], PARTS[part]
+        last, score = rows[-1], score_of(part, rows)
         name = score.replace("_", " ")
         lines.append(
             f"| {part} | {last['step']:,} | {last['loss']:.3g} | {name} {last[score]:.3g} |"

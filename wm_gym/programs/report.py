@@ -11,7 +11,7 @@ import tyro
 
 from wm_gym.models.folder import PACKAGED
 from wm_gym.programs.report_html import Gap
-from wm_gym.programs.report_page import Sources, page
+from wm_gym.programs.report_page import Sources, left_out, page, shown_sections
 from wm_gym.programs.report_sources import (
     Found,
     Json,
@@ -62,6 +62,8 @@ def report(config: Report) -> None:
     write_atomically(config.out, content)
     for missing in gaps(sources):
         print(f"not measured: {missing.what.lower()} ({missing.why}): {missing.command}")
+    if without := left_out(sources):
+        print(without)
     print(f"page: {config.out}, {len(content) / 1e6:.1f} MB")
 
 
@@ -89,7 +91,7 @@ def gathered(config: Report) -> Sources:
         study=study,
         ranking=ranking(study) if isinstance(study, Study) else None,
         bench=bench,
-        gaps=missing,
+        gaps=missing if model.compared else (),
         study_command=commands.study("quick"),
         ranking_command=commands.study("paper"),
     )
@@ -102,8 +104,11 @@ def _json(place: Path, name: str) -> Path:
 
 def gaps(sources: Sources) -> list[Gap]:
     """Whole sections of the page."""
-    found = (sources.fidelity, sources.gradients, sources.study)
-    return [*(each for each in found if isinstance(each, Gap)), *sources.gaps]
+    found = {
+        "fidelity": sources.fidelity, "gradients": sources.gradients, "policies": sources.study,
+    }  # fmt: skip
+    asked = [found[name] for name in shown_sections(sources) if name in found]
+    return [*(each for each in asked if isinstance(each, Gap)), *sources.gaps]
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,8 @@ class _Commands:
 
     def of(self, program: str) -> str:
         named = shlex.quote(self.model.name)
-        data = "" if self.model.world_model.card.system == "PushT" else " --data NAME=FOLDER"
+        usual = self.model.compared and self.model.world_model.card.system == "PushT"
+        data = "" if usual else " --data NAME=FOLDER"
         return f"wm-gym {program} {named}{data}"
 
     def study(self, preset: str) -> str:

@@ -12,6 +12,7 @@ from wm_gym.programs.report_html import (
     Html,
     figure,
     film,
+    fixed,
     folded,
     gap,
     number,
@@ -25,11 +26,12 @@ from wm_gym.programs.report_sources import Found, Json, Model, interval
 from wm_gym.programs.report_svg import Chart, Curve, Point, panels
 
 FILMSTRIP, DREAM = "filmstrip.png", "dream.mp4"
+PSNR = "psnr"
 OTHERS = {
     "reward": "reward error",
     "coverage": "coverage error",
     "ssim": "SSIM",
-    "psnr": "PSNR, dB",
+    PSNR: "PSNR, dB",
 }
 REFERENCES = {
     STILL: "if nothing moved",
@@ -104,12 +106,15 @@ def headline(found: Found | Gap, model: Model) -> tuple[str, Child, str]:
     if isinstance(found, Gap):
         return label, NOTHING, "not measured"
     with found.understood() as content:
-        tables = _Tables(content, model.units)
-        name, behaviour = tables.errors[0], next(iter(content["behaviours"]))
+        name = _Tables(content, model.units).first_name
+        behaviour = next(iter(content["behaviours"]))
         row = content["behaviours"][behaviour]["figures"][name]
         step = min(row, key=lambda step: abs(int(step) - 15))
-        value = f"{number(row[step]['median']['value'])} {model.units.get(name, '')}".strip()
-        return label, value, f"{_words(name)} after {step} steps of {behaviour}, median"
+        after = f"after {step} steps of {behaviour}, median"
+        value = number(row[step]["median"]["value"])
+        if name == PSNR:
+            return "dream fidelity", f"{value} dB", f"PSNR {after}"
+        return label, f"{value} {model.units.get(name, '')}".strip(), f"{_words(name)} {after}"
 
 
 class _Tables:
@@ -118,7 +123,6 @@ class _Tables:
     def __init__(self, content: Json, units: Mapping[str, str]) -> None:
         self.behaviours: Mapping[str, Json] = content["behaviours"]
         self.first = next(iter(self.behaviours.values()))
-        self.every = content["uncertainty"]
         figures = self.first["figures"]
         known = [n for n in figures if n + REAL in figures and n != RESIDUAL]
         probed = [n for n in units if n in figures] or known
@@ -126,7 +130,8 @@ class _Tables:
             **{name: _labelled(name, units.get(name, "")) for name in probed},
             **{name: label for name, label in OTHERS.items() if name in figures},
         }
-        self.errors = list(self.labels)
+        self.first_name = probed[0] if probed else PSNR
+        """Of the figure that stands for all."""
         steps = {
             int(step) for each in self.behaviours.values() for step in each["figures"][UNCERTAINTY]
         }
@@ -146,10 +151,10 @@ class _Tables:
                     *self._floor(name),
                 ],
                 x_ticks=[float(step) for step in self.steps],
-                y_limits=(None, None) if name in ("psnr", "ssim") else (0.0, None),
+                y_limits=(None, None) if name in (PSNR, "ssim") else (0.0, None),
             )
             for name, label in self.labels.items()
-            if name not in ("psnr",) or "ssim" not in self.labels
+            if name != PSNR or "ssim" not in self.labels
         ]  # fmt: skip
 
     def _curve(
@@ -167,9 +172,10 @@ class _Tables:
         return [self._curve(NUDGED, floor, name, None, floor=True)] if name in floor else []
 
     def main(self) -> Html:
-        """The first error, wholeness, and whether the dream knows."""
+        """The figure that stands for all, wholeness, and whether the dream knows."""
         groups: dict[str, Rows] = {"": [self._counts()]}
-        groups |= {self.labels[self.errors[0]]: self._rows(self.errors[0], references=True)}
+        name = self.first_name
+        groups |= {self.labels[name]: self._rows(name, references=True)}
         whole: Rows = [
             [behaviour, *self._cells(each["whole"]["dream"], 1, 100)]
             for behaviour, each in self.behaviours.items()
@@ -188,7 +194,7 @@ class _Tables:
         groups = {
             label: self._rows(name, references=True)
             for name, label in self.labels.items()
-            if name != self.errors[0]
+            if name != self.first_name
         }
         return table("All other figures, by step", self._head(), groups)
 
@@ -234,7 +240,7 @@ def _calibration(content: Json) -> Html:
     rows = [
         [
             line["name"], number(line["count"]),
-            *(f"{line[key]:.4f}".replace("-", "−") for key in _CALIBRATED),
+            *(fixed(line[key], 4) for key in _CALIBRATED),
         ]
         for line in content["calibration"]
     ]  # fmt: skip

@@ -6,7 +6,10 @@ from itertools import chain, repeat
 
 from wm_gym.programs.report_html import Child, Html, joined, table, tag
 
-_INLINE = re.compile(r"`(?P<code>[^`]+)`|\*\*(?P<strong>[^*]+)\*\*|!?\[(?P<link>[^\]]*)\]\([^)]*\)")
+_INLINE = re.compile(
+    r"`(?P<code>[^`]+)`|\*\*(?P<strong>[^*]+)\*\*"
+    r"|!?\[(?P<link>[^\]\[]{0,500})\]\([^)]{0,500}\)"  # else many "[" take their square in time
+)
 _FRONT = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 _FENCE = "```"
 
@@ -55,8 +58,7 @@ def _block(lines: Sequence[str], captions: Iterator[str]) -> Html:
 
 def _table(lines: Sequence[str], caption: str) -> Html:
     head, _, *rows = map(_cells, lines)
-    width = len(head)
-    cells = [[_inline(cell) for cell in (row + [""] * width)[:width]] for row in rows]
+    cells = [[_inline(cell) for cell in row[: len(head)]] for row in rows]
     return table(caption, head, {"": cells})
 
 

@@ -77,6 +77,30 @@ class Sources:
     ranking_command: str
 
 
+def shown_sections(sources: Sources) -> list[str]:
+    """Their names, without gaps that nothing can fill."""
+    lacking = {
+        "gradients": isinstance(sources.gradients, Gap),
+        "policies": isinstance(sources.study, Gap),
+        "ranking": sources.ranking is None,
+        "speed": not sources.bench,
+    }
+    return [name for name in NAV if sources.model.compared or not lacking.get(name)]
+
+
+def left_out(sources: Sources) -> str:
+    """Which sections, and why; nothing where all are shown."""
+    kept = shown_sections(sources)
+    names = [words.lower() for name, words in NAV.items() if name not in kept]
+    if not names:
+        return ""
+    return (
+        f"Left out: {', '.join(names)}. They are measured beside a registered system's simulator, "
+        f"or by its probe; of {sources.model.world_model.card.system}, as it was logged, there is "
+        "none here."
+    )
+
+
 def page(sources: Sources, made: datetime) -> str:
     model = sources.model
     title = f"{model.name}: a world model of {model.world_model.card.system}"
@@ -96,12 +120,14 @@ def page(sources: Sources, made: datetime) -> str:
 
 def _header(sources: Sources) -> Html:
     model = sources.model
-    links = [tag("li", tag("a", words, href=f"#{name}")) for name, words in NAV.items()]
+    links = [tag("li", tag("a", NAV[name], href=f"#{name}")) for name in shown_sections(sources)]
+    without = left_out(sources)
     return tag(
         "header",
         tag("h1", model.name),
         tag("p", _lead(model), class_="lead"),
         tag("dl", *map(_tile, _headlines(sources)), class_="glance"),
+        paragraph(without) if without else None,
         tag("nav", tag("ul", *links), aria_label="Sections"),
     )
 
@@ -119,12 +145,13 @@ def _lead(model: Model) -> str:
 
 
 def _headlines(sources: Sources) -> list[tuple[str, Child, str]]:
-    return [
-        report_fidelity.headline(sources.fidelity, sources.model),
-        report_gradients.headline(sources.gradients),
-        report_policies.headline(sources.ranking),
-        report_speed.headline(sources.bench),
-    ]
+    headlines = {
+        "fidelity": report_fidelity.headline(sources.fidelity, sources.model),
+        "gradients": report_gradients.headline(sources.gradients),
+        "ranking": report_policies.headline(sources.ranking),
+        "speed": report_speed.headline(sources.bench),
+    }
+    return [headlines[name] for name in shown_sections(sources) if name in headlines]
 
 
 def _tile(headline: tuple[str, Child, str]) -> Html:
@@ -134,16 +161,17 @@ def _tile(headline: tuple[str, Child, str]) -> Html:
 
 
 def _sections(sources: Sources, made: datetime) -> list[Html]:
-    return [
-        report_fidelity.films(sources.fidelity),
-        report_fidelity.fidelity(sources.fidelity, sources.model),
-        report_gradients.gradients(sources.gradients),
-        report_policies.policies(sources.study, sources.study_command),
-        report_policies.ranked(sources.study, sources.ranking, sources.ranking_command),
-        report_speed.speed(sources.bench, sources.gaps),
-        report_training.training(sources.model),
-        _provenance(sources, made),
-    ]
+    sections = {
+        "films": report_fidelity.films(sources.fidelity),
+        "fidelity": report_fidelity.fidelity(sources.fidelity, sources.model),
+        "gradients": report_gradients.gradients(sources.gradients),
+        "policies": report_policies.policies(sources.study, sources.study_command),
+        "ranking": report_policies.ranked(sources.study, sources.ranking, sources.ranking_command),
+        "speed": report_speed.speed(sources.bench, sources.gaps),
+        "training": report_training.training(sources.model),
+        "provenance": _provenance(sources, made),
+    }
+    return [sections[name] for name in shown_sections(sources)]
 
 
 def _provenance(sources: Sources, made: datetime) -> Html:

@@ -13,7 +13,7 @@ from wm_gym.evaluation.statistics import Interval
 from wm_gym.models.folder import CONFIG, PART_FILES, located
 from wm_gym.models.world_model import WorldModel
 from wm_gym.programs.report_html import Gap
-from wm_gym.systems import system_named
+from wm_gym.systems import System
 
 ADDED = ("updates", "scores", "scored_on")
 """Facts that `wm-gym release` adds to what a world model was made from."""
@@ -48,12 +48,23 @@ class Model:
         return {key: value for key, value in self.facts.items() if key not in ADDED}
 
     @property
+    def system(self) -> System | None:
+        """None where nobody has registered it here, nor logged what it is."""
+        try:
+            return self.world_model.system
+        except ValueError:
+            return None
+
+    @property
+    def compared(self) -> bool:
+        """Whether there is a real system to hold it against, and a probe to do so by."""
+        system = self.system
+        return system is not None and bool(system.simulators) and system.probe is not None
+
+    @property
     def units(self) -> Mapping[str, str]:
         """Of the errors that its system's probe reads off frames."""
-        try:
-            probe = probe_of(system_named(self.world_model.card.system))
-        except ValueError:  # a world of a system that nobody has registered here
-            return {}
+        probe = None if self.system is None else probe_of(self.system)
         return probe.UNITS if probe else {}
 
     @property

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 
-from wm_gym.models.folder import CURVES, README
-from wm_gym.programs.release import PARTS
-from wm_gym.programs.report_html import Gap, Html, figure, folded, gap, picture, section
+from wm_gym.models.folder import CURVES, README, checked_file, exists
+from wm_gym.programs.release import PARTS, score_of
+from wm_gym.programs.report_html import LARGEST, Gap, Html, figure, folded, gap, picture, section
 from wm_gym.programs.report_markdown import markdown
 from wm_gym.programs.report_sources import Json, Model, believed, read_lines
 from wm_gym.programs.report_svg import Chart, Curve, Point, panels
 from wm_gym.programs.train_parts import CURVE
+
+LARGEST_CARD = 1 << 20
+"""Bytes: whose card it is, nobody knows."""
 
 SAID = "Each part's score over its updates, on episodes that it does not learn from."
 
@@ -23,7 +26,8 @@ def _curves(model: Model) -> Html:
     charts = [chart for part in PARTS for chart in _charts(model, part)]
     if charts:
         return figure(SAID, panels(charts), name="training")
-    if (curves := model.folder / CURVES).exists():
+    if exists(curves := model.folder / CURVES):
+        checked_file(curves, largest=LARGEST)
         alt = "Curves of each part's score over its updates"
         return figure(SAID, picture(curves, alt=alt, least=760), name="training")
     return _missing(model, "Training curves", CURVES)
@@ -34,8 +38,8 @@ def _charts(model: Model, part: str) -> list[Chart]:
     file = model.folder.parent / part / CURVE
     if not file.exists():
         return []
-    score = PARTS[part]
     lines: Sequence[Json] = read_lines(file)
+    score = score_of(part, lines)
     with believed(file):
         points = [Point(x=float(line["step"]), y=float(line[score])) for line in lines]
     title = f"{part.replace('_', ' ')}: {score.replace('_', ' ')}"
@@ -44,8 +48,9 @@ def _charts(model: Model, part: str) -> list[Chart]:
 
 
 def _card(model: Model) -> Html:
-    if not (readme := model.folder / README).exists():
+    if not exists(readme := model.folder / README):
         return _missing(model, "The model card", README)
+    checked_file(readme, largest=LARGEST_CARD)
     with believed(readme):
         text = readme.read_text(encoding="utf-8")
     return folded("Model card", markdown(text, captions=("Training", "Scores")))

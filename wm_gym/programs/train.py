@@ -116,7 +116,15 @@ def _facts(config: Train, dataset: Dataset) -> dict[str, Any]:
             "frames": dataset.num_frames,
             "fps": dataset.spec.fps,
         },
-        "command": " ".join(["wm-gym", *sys.argv[1:]]),
+        "command": " ".join([_program(), *sys.argv[1:]]),
         "commit": commit or "unknown",
         "torch": torch.__version__,
     }
+
+
+def _program() -> str:
+    """How to call what is running: `wm-gym`, or a script that trains."""
+    script, here = Path(sys.argv[0]).absolute(), Path.cwd()
+    if script.stem == "wm-gym" or script.parts[-3:] == ("wm_gym", "programs", "__main__.py"):
+        return "wm-gym"
+    return f"python {script.relative_to(here) if script.is_relative_to(here) else script.name}"

@@ -7,7 +7,7 @@ from typing import Literal
 from wm_gym.data import Dataset, Windows
 from wm_gym.data.pixels import cell_of, cells_fit
 from wm_gym.systems import Origin, registered_systems, system_named
-from wm_gym.systems.origin import LONGEST_TEXT
+from wm_gym.systems.origin import LONGEST_TEXT, registered_as_logged
 from wm_gym.training.global_model import Dreaming
 from wm_gym.training.local_model import Filtering
 from wm_gym.training.trainer import Optimisation
@@ -147,11 +147,10 @@ def patch_of(config: Train, dataset: Dataset) -> int:
 
 
 def origin_of(dataset: Dataset) -> Origin | None:
-    """What a dream needs to know of a system that nobody registered."""
+    """What a dream needs to know of a system that nobody registered, or not as it was logged:
+    resized, or with actions that are held."""
     spec = dataset.spec
-    if spec.robot_type in registered_systems() and "coverage" in spec.facts:
-        return None
-    return Origin(
+    origin = Origin(
         fps=spec.fps,
         horizon=int(dataset.index["length"].max()) - 1,
         task=str(dataset.index["task"][0])[:LONGEST_TEXT],
@@ -159,3 +158,7 @@ def origin_of(dataset: Dataset) -> Origin | None:
         has_coverage="coverage" in spec.facts,
         bounds=spec.bounds,
     )
+    record = registered_as_logged(
+        spec.robot_type or "", origin, frame_shape=spec.picture, action_size=spec.action_size
+    )
+    return origin if record is None or not origin.has_coverage else None

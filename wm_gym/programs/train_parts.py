@@ -322,6 +322,7 @@ def _save(
     with (folder / CURVE).open("a") as file:
         file.write(json.dumps(line) + "\n")
     if picture is not None:
-        png = io.BytesIO()
-        Image.fromarray(picture(trainer.average)).save(png, "png")
+        png, shown = io.BytesIO(), picture(trainer.average)
+        coloured = np.broadcast_to(shown, (*shown.shape[:2], 3))  # Pillow has no (h, w, 1)
+        Image.fromarray(coloured).save(png, "png")
         write_atomically(folder / PICTURE, png.getvalue())

@@ -1,4 +1,5 @@
-"""Systems that nobody registered: what a log tells of one is all that a dream of it needs."""
+"""Systems that nobody registered, or not as they were logged: what a log tells is all that a dream
+needs."""
 
 import math
 import reprlib
@@ -93,6 +94,20 @@ def bounds_from_json(content: Any) -> Bounds | None:
     raise ValueError(f"bounds are {reprlib.repr(content)}, expected numbers low and high")
 
 
+def registered_as_logged(
+    name: str, origin: Origin, *, frame_shape: tuple[int, int, int], action_size: int
+) -> System | None:
+    """The record of this name, if there is one and the log has its rate, pictures and actions."""
+    if name not in registered_systems():
+        return None
+    record = system_named(name)
+    sizes = (record.fps, record.frame_shape, record.action_size)
+    if (origin.fps, frame_shape, action_size) != sizes:
+        return None
+    unit = Bounds(low=(-1.0,) * action_size, high=(1.0,) * action_size)
+    return record if origin.bounds in (None, unit) else None
+
+
 def system_from(
     name: str,
     origin: Origin | None,
@@ -101,9 +116,13 @@ def system_from(
     action_size: int,
     context: int,
 ) -> System:
-    """The registered record of this name; else what the log told, of no known state."""
-    if name in registered_systems() or origin is None:
+    """The registered record, where the log is of it as it was registered; else what the log told,
+    of no known state."""
+    if origin is None:
         return system_named(name)
+    sizes: dict[str, Any] = {"frame_shape": frame_shape, "action_size": action_size}
+    if (record := registered_as_logged(name, origin, **sizes)) is not None:
+        return record
     if origin.bounds is not None and len(origin.bounds.low) != action_size:
         raise ValueError(
             f"the bounds are of {len(origin.bounds.low)} numbers, "
@@ -112,8 +131,7 @@ def system_from(
     return System(
         name=name,
         simulators={},
-        frame_shape=frame_shape,
-        action_size=action_size,
+        **sizes,
         state_names=(),
         state_low=(),
         state_high=(),
@@ -122,9 +140,14 @@ def system_from(
         fps=origin.fps,
         context=context,
         horizon=origin.horizon,
-        success_threshold=0.95,
+        success_threshold=_threshold(name),
         tasks=(origin.task or name,),
     )
+
+
+def _threshold(name: str) -> float:
+    """A coverage means the same at another rate or size."""
+    return system_named(name).success_threshold if name in registered_systems() else 0.95
 
 
 def _unknown(*_: np.ndarray) -> np.ndarray:
