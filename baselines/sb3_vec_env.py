@@ -17,6 +17,10 @@ class Sb3VecEnv(VecEnv):
     """
 
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        if not hasattr(env, "num_envs"):
+            raise TypeError(
+                f"env is a {type(env).__name__}, expected a VectorEnv: make it with gym.make_vec"
+            )
         mode = env.metadata.get("autoreset_mode")
         if mode != AutoresetMode.SAME_STEP:
             raise ValueError(

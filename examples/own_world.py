@@ -29,6 +29,9 @@ from wm_gym.programs.train import WORLD_MODEL, train
 from wm_gym.programs.train_config import Train
 from wm_gym.systems.behaviours import smooth
 
+ENOUGH = 100
+"""Updates of the global model below which nothing can have been learned."""
+
 
 def settings(preset: str) -> Train:
     """Of `wm-gym train`, whose data and folder are not known yet."""
@@ -103,6 +106,8 @@ def main(config: Annotated[OwnWorld, tyro.conf.arg(name="")]) -> None:
     real.close()
     film(model, frames, actions, config.out / "real_above_dream.mp4")
     show_gradient(model, frames[0], config.window)
+    if (updates := config.train.global_model.updates) < ENOUGH:
+        print(f"{updates} updates teach nothing: no figure above means anything")
 
 
 def dreamt(config: OwnWorld) -> Path:

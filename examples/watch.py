@@ -51,7 +51,10 @@ class Watch:
 
 
 def main(config: Watch) -> None:
-    policy = FoG.load(config.policy)
+    try:
+        policy = FoG.load(config.policy)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"watch.py: {error}") from None
     if config.out is None:
         _check_display()
     env = gym.make(

@@ -67,6 +67,22 @@ class Diagnosis:
     reward_error: float
     """… in standard deviations of the reward."""
 
+    def __str__(self) -> str:
+        """A table, and what to make of it."""
+        rows = [
+            f"{each.horizon:>7}{each.cosine_median:>17.2f}{each.cosine_mean:>9.2f}"
+            f"{each.length:>9.2f}{each.signs:>8.0%}"
+            for each in self.agreement
+        ]
+        return "\n".join([
+            "gradients against central differences (cosine and length are best at 1)",
+            "horizon   cosine: median     mean   length   signs", *rows,
+            f"policy gradients of environments agree by {self.signal:.2f} (1: all, 0: noise), of "
+            f"halves by {self.halves:.2f}",
+            f"the local model is off by {self.obs_error:.2f} of a step's change, "
+            f"{self.reward_error:.2f} of the reward's deviation",
+        ])  # fmt: skip
+
 
 def diagnose(
     agent: FoG, *, steps: int | None = None, coordinates: int = 16, delta: float = 0.1

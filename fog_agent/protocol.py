@@ -95,9 +95,11 @@ class Remembering(Protocol):
 
 def check_env(env: Any) -> None:
     if not isinstance(env, DifferentiableEnv):
+        hidden = isinstance(getattr(env, "unwrapped", None), DifferentiableEnv)
         raise TypeError(
             f"env is a {type(env).__name__}, expected a DifferentiableEnv, that is a vector "
-            "environment with begin_window and step_with_grad: give env.unwrapped"
+            "environment with begin_window and step_with_grad: "
+            + ("give env.unwrapped" if hidden else "gym.make_vec of a dream (WM-…) makes one")
         )
     mode = getattr(env, "metadata", {}).get("autoreset_mode")
     if mode != AutoresetMode.SAME_STEP:

@@ -136,6 +136,11 @@ def test_a_fact_that_changes_its_kind_is_refused_by_name():
             fact_columns({"coverage": Fact(dtype="int64")}, told)
 
 
+def test_a_behaviour_that_asks_for_what_nobody_tells_is_named():
+    with pytest.raises(ValueError, match=r"play:push asked for 'state' after 0 actions, which"):
+        recorded("Pendulum-v1", behaviours=("wm_gym.systems.pusht.play:push",))
+
+
 def test_a_behaviour_that_ends_is_told_so(tmp_path, monkeypatch):
     (tmp_path / "soon_over.py").write_text(
         "import numpy as np\n\n\ndef twice(rng):\n    yield None\n    yield np.zeros(2)\n"

@@ -52,6 +52,10 @@ def test_exact_gradients_are_found_exact():
     assert found.reward_error < 1e-6
     assert len(found.along) == 8
     assert all(norm > 0 for norm in found.along)
+    first, last = str(found).splitlines()[2], str(found).splitlines()[5]
+    assert first.split() == ["1", "1.00", "1.00", "1.00", "100%"]
+    assert last.split()[0] == "8"
+    assert str(found).endswith("off by 0.00 of a step's change, 0.00 of the reward's deviation")
 
 
 def test_a_wrong_model_is_found_out():

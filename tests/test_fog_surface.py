@@ -473,6 +473,10 @@ def test_environments_that_cannot_be_learned_in_are_refused(unchecked_types):
         FoG(LinearQuadratic(2, mode=AutoresetMode.NEXT_STEP))
     with pytest.raises(TypeError, match="env is a RealVectorEnv, expected a DifferentiableEnv"):
         FoG(gym.make_vec("Real-PushT-v0", autoreset_mode="SameStep"))
+    single = gym.make("WM-v0", world_model=make_world_model(), obs_type="latent")
+    with pytest.raises(TypeError, match=r"a OrderEnforcing, .*: gym\.make_vec of a dream"):
+        FoG(single)
+    single.close()
     with pytest.raises(ValueError, match=r"env is None, expected an environment; FoG\.load"):
         FoG(None)
     env = LinearQuadratic(2)

@@ -93,3 +93,8 @@ def test_reset_options_and_attributes_are_those_of_dummy_vec_env():
 def test_another_autoreset_mode_is_refused():
     with pytest.raises(ValueError, match='autoreset_mode="SameStep"'):
         Sb3VecEnv(gym.make_vec("Real-Dot-v0", num_envs=1))
+
+
+def test_a_single_environment_is_told_how_to_become_many():
+    with pytest.raises(TypeError, match=r"expected a VectorEnv: make it with gym\.make_vec"):
+        Sb3VecEnv(gym.make("Real-Dot-v0"))

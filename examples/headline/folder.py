@@ -33,6 +33,10 @@ def check_folder(study: "Study") -> None:
 
     Budgets may grow: finished runs go on. Who takes part may differ from call to call.
     """
+    try:
+        common = _common(study)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"--world-model: {error}") from None
     for contender, seed in study.taking_part:
         folder = study.folder(contender, seed)
         _refuse_others(folder / OWN, _own(contender), {})
@@ -41,7 +45,7 @@ def check_folder(study: "Study") -> None:
         ):
             raise SystemExit(f"there is no {contender.shown} to imitate: `make data` logs it")
     study.out.mkdir(parents=True, exist_ok=True)
-    common, file = _common(study), study.out / COMMON
+    file = study.out / COMMON
     with locked(study.out, patiently=True):
         _refuse_others(file, common, study.budgets)
         _write(file, {**common, **study.budgets})

@@ -231,14 +231,14 @@ class Source:
         """Copies, as environments may go on writing to what they gave, or were given."""
         _, facts = self._seen  # which resets, where nobody has looked yet
         pilot = self._behaviour(name)(rng)
-        with _for_ever(name, 0):
+        with _piloted(name, 0):
             state = next(pilot)
         obs, info = self.env.reset(seed=seed, options=None if state is None else {"state": state})
         frames, told = [np.array(obs)], [facts_told(info)]
         actions, rewards = list[np.ndarray](), list[SupportsFloat]()
         terminated = truncated = False
         while not (terminated or truncated):
-            with _for_ever(name, len(actions)):
+            with _piloted(name, len(actions)):
                 action = _bounded(pilot.send(info))
             obs, reward, terminated, truncated, info = self.env.step(action.copy())
             frames.append(np.array(obs))
@@ -269,10 +269,15 @@ def _bounded(unit: np.ndarray | None) -> np.ndarray:
 
 
 @contextmanager
-def _for_ever(name: str, taken: int) -> Iterator[None]:
-    """A behaviour that ends says so, and not Python for it."""
+def _piloted(name: str, taken: int) -> Iterator[None]:
+    """A behaviour that ends, or asks for what nobody tells, says so, and not Python for it."""
     try:
         yield
+    except KeyError as error:
+        raise ValueError(
+            f"behaviour {name} asked for {error} after {taken} actions, which this environment's "
+            "info does not have: choose others, as --behaviours smooth noisy"
+        ) from error
     except StopIteration:
         raise ValueError(
             f"behaviour {name} ended after {taken} actions; yield for ever, the episode ends it"

@@ -1,5 +1,7 @@
 """`wm-gym collect`: log a dataset."""
 
+import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,6 +58,8 @@ else:
 def collect(job: JobOfPreset) -> None:
     """Log a dataset on all cores; the same command goes on where a stopped one was."""
     recipe, out = job.recipe, job.out
+    if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # else it complains into the bar
     expected = recipe.episodes * (recipe.steps + 1)
     bar = tqdm(total=expected, unit="frame", unit_scale=True, desc=f"logging {out}", disable=None)
     with bar:

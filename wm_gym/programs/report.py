@@ -36,7 +36,7 @@ class Report:
     """A folder, a packaged name or a Hub id."""
 
     out: Path = Path("out/report.html")
-    """The page: one file, with its pictures and films in it."""
+    """The page: one file, with its pictures and films in it; or a folder for a report.html."""
 
     fidelity: Path = FIDELITY
     """What `wm-gym evaluate` wrote."""
@@ -59,12 +59,13 @@ def report(config: Report) -> None:
     """
     sources = gathered(config)
     content = page(sources, datetime.now(UTC)).encode()
-    write_atomically(config.out, content)
+    out = config.out if config.out.suffix in (".html", ".htm") else config.out / "report.html"
+    write_atomically(out, content)
     for missing in gaps(sources):
         print(f"not measured: {missing.what.lower()} ({missing.why}): {missing.command}")
     if without := left_out(sources):
         print(without)
-    print(f"page: {config.out}, {len(content) / 1e6:.1f} MB")
+    print(f"page: {out}, {len(content) / 1e6:.1f} MB")
 
 
 def gathered(config: Report) -> Sources:
