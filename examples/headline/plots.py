@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, NullFormatter
 
 from headline.arrivals import coverages, real_exams
 from headline.records import Run
@@ -126,7 +126,8 @@ def _draw_agent(axes: Axes, curves: Sequence[Curve], *, label: str, colour: str)
     x, values = pooled(curves)
     many = len(curves) > 1
     name = f"{label}, {len(curves)} seeds" if many else f"{label}, one seed"
-    axes.plot(x, values.mean(0), color=colour, linewidth=2.4, label=name)
+    marker = "o" if len(x) == 1 else None  # of one point there is no line
+    axes.plot(x, values.mean(0), color=colour, linewidth=2.4, label=name, marker=marker)
     if many:
         axes.fill_between(x, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
         for curve in curves:
@@ -144,8 +145,9 @@ def pooled(
 
 
 def _scale(axes: Axes, panel: Panel, places: Sequence[Float[np.ndarray, "n"]]) -> None:
-    ends = [x[-1] for x in places if x[-1] > 0]
+    ends = [x[-1] for x in places if x[-1] > 0 and len(x) > 1]
     if ends and max(ends) > _LOG_FROM * min(ends):
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlim(min(x[x > 0].min() for x in places if (x > 0).any()), 1.1 * max(ends))
     axes.xaxis.set_major_formatter(EngFormatter(sep=" ") if panel.x == SAMPLES else "{x:g}")

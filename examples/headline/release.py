@@ -77,11 +77,15 @@ def keep_records(study: Path, runs: Sequence[Run], to: Path = README) -> None:
     starts or another dream."""
     if to.exists() and not _alike(study, to):
         shutil.rmtree(to)
+    shared = _json(study / COMMON)
+    kept = _json(to / COMMON) if to.exists() else shared
+    budgets = {name: max(shared.get(name, 0), kept.get(name, 0)) for name in BUDGETS}
     for run in runs:
         (to / run.name).mkdir(parents=True, exist_ok=True)
         for name in KEPT:
             shutil.copyfile(study / run.name / name, to / run.name / name)
-    shutil.copyfile(study / COMMON, to / COMMON)
+    told = json.dumps({**shared, **budgets}, indent=1)
+    (to / COMMON).write_text(told + "\n", encoding="utf-8")
 
 
 def differing(study: Path, runs: Sequence[Run], to: Path = README) -> list[str]:
