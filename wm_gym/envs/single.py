@@ -89,5 +89,7 @@ class WorldEnv(gym.Env[np.ndarray, np.ndarray]):
 
     def _show(self) -> None:
         if self.render_mode == "human":
-            self._window = self._window or Window(self.system.name, self.metadata["render_fps"])
+            self._window = self._window or Window(
+                self.system.name, float(self.metadata["render_fps"])
+            )
             self._window.show(self._episodes.world.picture(0))
