@@ -9,14 +9,14 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import tyro
 
 import fog_agent
 from fog_agent import FoG
 from headline import readme
-from headline.contenders import LONG
+from headline.contenders import LONG, Budget
 from headline.folder import COMMON, OWN, finished
 from headline.records import DREAM, GYM, README, REAL, Run
 from headline.seeds import CHOICE_SEED, FILM_SEED
@@ -27,7 +27,7 @@ from wm_gym.evaluation.judge import joined
 
 PACKAGED = Path(fog_agent.__file__).parent / "packaged"
 IMAGINED = "imagined.png"
-BUDGETS = ("samples", "long_samples", "ppo_samples")
+BUDGETS: tuple[str, ...] = get_args(Budget)
 KEPT = ("progress.jsonl", "exams.jsonl", "judged.jsonl", OWN)
 
 
