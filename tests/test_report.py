@@ -399,6 +399,14 @@ def test_scores_of_the_model_folder_stand_in_for_an_evaluation(tmp_path, monkeyp
     text = Tags(Path("out/report.html").read_text()).text
     assert re.search(r"block position error, px\s*0\.250\s*1\.50", text)
     assert re.search(r"reward error\s*0\.00100\s*–", text)
+    about = "block position after 1 steps of play, median, as it was released"
+    assert re.search(rf"dream error\s*0\.250 px\s*{about}", text)
+    world_model.card = replace(world_model.card, facts={"scores": {"play": {"reward": {"1": 0.1}}}})
+    world_model.save_pretrained("other")
+    report(Report(world_model="other", out=Path("other.html")))
+    assert re.search(
+        r"dream error\s*–\s*not measured here", Tags(Path("other.html").read_text()).text
+    )
 
 
 # Its parts

@@ -102,19 +102,35 @@ def fidelity(found: Found | Gap, model: Model) -> Html:
 
 def headline(found: Found | Gap, model: Model) -> tuple[str, Child, str]:
     """The first probed error, or the PSNR, a few steps into the first behaviour's dreams."""
-    label = "dream error"
     if isinstance(found, Gap):
-        return label, NOTHING, "not measured"
+        return _headline_of_scores(model)
     with found.understood() as content:
         name = _Tables(content, model.units).first_name
-        behaviour = next(iter(content["behaviours"]))
-        row = content["behaviours"][behaviour]["figures"][name]
-        step = min(row, key=lambda step: abs(int(step) - 15))
-        after = f"after {step} steps of {behaviour}, median"
-        value = number(row[step]["median"]["value"])
-        if name == PSNR:
-            return "dream fidelity", f"{value} dB", f"PSNR {after}"
-        return label, f"{value} {model.units.get(name, '')}".strip(), f"{_words(name)} {after}"
+        behaviour, each = next(iter(content["behaviours"].items()))
+        medians = _medians(each["figures"], name)
+        values = {step: median["value"] for step, median in medians.items()}
+        return _headline(name, behaviour, values, model)
+
+
+def _headline_of_scores(model: Model) -> tuple[str, Child, str]:
+    """Of those that the model folder came with, where nothing else is known."""
+    with model.understood():
+        for behaviour, row in (model.facts.get("scores") or {}).items():
+            for name in (*model.units, PSNR):
+                if name in row:
+                    label, value, about = _headline(name, behaviour, row[name], model)
+                    return label, value, f"{about}, as it was released"
+    return "dream error", NOTHING, "not measured here"
+
+
+def _headline(
+    name: str, behaviour: str, values: Mapping[str, float], model: Model
+) -> tuple[str, Child, str]:
+    step = min(values, key=lambda step: abs(int(step) - 15))
+    after, value = f"after {step} steps of {behaviour}, median", number(values[step])
+    if name == PSNR:
+        return "dream fidelity", f"{value} dB", f"PSNR {after}"
+    return "dream error", f"{value} {model.units.get(name, '')}".strip(), f"{_words(name)} {after}"
 
 
 class _Tables:

@@ -63,7 +63,7 @@ def gradients(found: Found | Gap) -> Html:
 def headline(found: Found | Gap) -> tuple[str, Child, str]:
     label = "gradient cosine"
     if isinstance(found, Gap):
-        return label, NOTHING, "not measured"
+        return label, NOTHING, "not measured here"
     with found.understood() as content:
         line = _Card(content).line(SURROGATE, REAL, HEADLINE, True)
         cosine = None if line is None or line["cosine"] is None else line["cosine"]["median"]

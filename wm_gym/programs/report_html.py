@@ -81,7 +81,7 @@ def gap(missing: Gap) -> Html:
     """A hole with a name and a way to fill it."""
     return tag(
         "div",
-        tag("p", tag("strong", f"{missing.what}: not measured."), f" {missing.why}."),
+        tag("p", tag("strong", f"{missing.what}: not measured here."), f" {missing.why}."),
         tag("p", "Run ", tag("code", missing.command), " to measure."),
         class_="gap",
     )

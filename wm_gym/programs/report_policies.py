@@ -149,7 +149,7 @@ def ranked(study: Study | Gap, found: Ranking | None, command: str) -> Html:
 def headline(found: Ranking | None) -> tuple[str, Child, str]:
     label = "ranking of policies"
     if found is None or found.found.spearman is None:
-        return label, NOTHING, "not measured"
+        return label, NOTHING, "not measured here"
     said = f"rank correlation of {len(found.names)} policies' imagined and real returns"
     return label, fixed(found.found.spearman.value, 2), said
 

@@ -77,7 +77,7 @@ def headline(found: Sequence[Found]) -> tuple[str, Child, str]:
             rows = {name: rate for name, rate in rows.items() if _DREAM.fullmatch(name)}
             best = max([best, *rows.items()], key=lambda row: row[1])
     if not best[0]:
-        return label, NOTHING, "not measured"
+        return label, NOTHING, "not measured here"
     match = _DREAM.fullmatch(best[0])
     assert match is not None
     return label, f"{best[1]:,.0f} steps/s", f"{match['n']} dreams in one batch, {match['dtype']}"
