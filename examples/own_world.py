@@ -1,6 +1,7 @@
 """Your own world: log any environment that can be seen, and dream it, differentiably.
 
 python examples/own_world.py pendulum     # Gymnasium's own, nothing to install
+python examples/own_world.py mountain-car # the same; its episodes end by themselves
 python examples/own_world.py reacher      # pip install 'gymnasium[mujoco]'
 python examples/own_world.py pendulum --recipe.env-id yours:Env-v0 --out out/mine
 
@@ -16,18 +17,24 @@ import numpy as np
 import torch
 import tyro
 from headline.video import write_video
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 
 import wm_gym  # noqa: F401
+from wm_gym.data import Dataset
 from wm_gym.data.collect import Recipe
-from wm_gym.data.pixels import make_pixel_env
+from wm_gym.data.episode import Episode
 from wm_gym.envs.dream import DreamEnv
 from wm_gym.programs.collect import Job, collect
 from wm_gym.programs.evaluate import Evaluate, evaluate
 from wm_gym.programs.train import PRESETS as TRAIN
 from wm_gym.programs.train import WORLD_MODEL, train
 from wm_gym.programs.train_config import Train
-from wm_gym.systems.behaviours import smooth
+
+TEST = "test"
+"""The folder of episodes that nobody learned from."""
+
+WORTH_SEEING = 20
+"""Frames of an episode; the first of those is filmed."""
 
 ENOUGH = 100
 """Updates of the global model below which nothing can have been learned."""
@@ -76,6 +83,16 @@ PRESETS = {
             out=Path("out/own_world/pendulum"),
         ),
     ),
+    "mountain-car": (
+        "MountainCarContinuous-v0: rock a car up a hill. At the flag episodes end, in dreams too.",
+        OwnWorld(
+            recipe=Recipe(
+                env_id="MountainCarContinuous-v0", episodes=600, steps=100, repeat=4,
+                behaviours=("own_world_driver:rock", "smooth"),
+            ),
+            out=Path("out/own_world/mountain-car"),
+        ),
+    ),
     "reacher": (
         "Reacher-v5: an arm of two joints and a target; needs gymnasium[mujoco].",
         OwnWorld(
@@ -98,21 +115,18 @@ PRESETS = {
 
 def main(config: Annotated[OwnWorld, tyro.conf.arg(name="")]) -> None:
     model = dreamt(config)
-    real = make_pixel_env(
-        config.recipe.env_id, steps=config.filmed + 8, picture=config.recipe.picture,
-        repeat=config.recipe.repeat, kwargs=config.recipe.env_kwargs,
-    )  # fmt: skip
-    frames, actions = driven(real, config.filmed, seed=2**31)
-    real.close()
-    film(model, frames, actions, config.out / "real_above_dream.mp4")
-    show_gradient(model, frames[0], config.window)
+    unseen = Dataset.open(config.out / TEST)
+    length = unseen.index["length"]
+    episode = unseen.episode(int(np.argmax(length >= min(WORTH_SEEING, length.max()))))
+    film(model, episode, config.filmed, config.out / "real_above_dream.mp4")
+    show_gradient(model, episode.frames[0], config.window)
     if (updates := config.train.global_model.updates) < ENOUGH:
         print(f"{updates} updates teach nothing: no figure above means anything")
 
 
 def dreamt(config: OwnWorld) -> Path:
     """The folder of a world model: log, log more to judge by, train, judge."""
-    data, test = config.out / "data", config.out / "test"
+    data, test = config.out / "data", config.out / TEST
     more = replace(
         config.recipe, episodes=config.test_episodes, seed=config.recipe.seed + 1, split="test"
     )
@@ -128,26 +142,9 @@ def dreamt(config: OwnWorld) -> Path:
     return run / WORLD_MODEL
 
 
-def driven(
-    env: gym.Env[np.ndarray, np.ndarray], steps: int, *, seed: int
-) -> tuple[UInt8[np.ndarray, "t h w c"], Float32[np.ndarray, "t0 a"]]:
-    """A real episode under smooth random actions that nobody has seen, or as much as there is."""
-    (size,) = env.action_space.shape or ()
-    pilot = smooth(size)(np.random.default_rng(seed))
-    next(pilot)
-    obs, info = env.reset(seed=seed)
-    frames, actions, over = [np.array(obs)], list[np.ndarray](), False
-    while not over and len(actions) < steps:
-        action = np.asarray(pilot.send(info), np.float32)
-        obs, _, terminated, truncated, info = env.step(action.copy())
-        over = terminated or truncated
-        frames.append(np.array(obs))  # some environments write to what they gave
-        actions.append(action)
-    return np.stack(frames), np.stack(actions)
-
-
-def film(model: Path, frames: np.ndarray, actions: np.ndarray, out: Path) -> None:
+def film(model: Path, episode: Episode, steps: int, out: Path) -> None:
     """The dream sees the first frames, as many as it looks back on, and then only the actions."""
+    frames, actions = episode.frames[: steps + 1], episode.action[:steps]
     dream = gym.make("wm_gym:WM-v0", world_model=model, horizon=len(actions) + 1)
     env = dream.unwrapped
     assert isinstance(env, DreamEnv)
@@ -155,14 +152,21 @@ def film(model: Path, frames: np.ndarray, actions: np.ndarray, out: Path) -> Non
     obs, _ = dream.reset(
         seed=0, options={"frames": frames[:shown], "actions": actions[: shown - 1]}
     )
-    painted = [obs]
+    painted, ended = [obs], False
     for action in actions[shown - 1 :]:
-        obs, *_, info = dream.step(action)
+        obs, _, ended, _, info = dream.step(action)
         painted.append(obs)
-    pair = np.concatenate([frames[shown - 1 :], np.stack(painted)], axis=1)
+        if ended:
+            break
+    last = shown - 1 + len(painted)
+    pair = np.concatenate([frames[shown - 1 : last], np.stack(painted)], axis=1)
     enlarged = pair.repeat(4, axis=1).repeat(4, axis=2)
     write_video(list(enlarged[..., [0, 0, 0]] if pair.shape[-1] == 1 else enlarged), out, fps=10)
     print(f"real above dream: {out}  (expected error by its end: {info['uncertainty']:.3f})")
+    if ended or (episode.terminated and len(actions) == len(episode.action)):
+        said = f"by itself at step {last - 1}" if ended else f"not within {len(actions)} steps"
+        real = f"at step {len(episode.action)}" if episode.terminated else "not"
+        print(f"the dream ended {said}, the real episode {real}")
 
 
 def show_gradient(model: Path, frame: UInt8[np.ndarray, "h w c"], window: int) -> None:
@@ -196,9 +200,15 @@ def show_gradient(model: Path, frame: UInt8[np.ndarray, "h w c"], window: int) -
 
 
 def earned(env: DreamEnv, actions: torch.Tensor) -> Any:
-    """Differentiable in the actions."""
+    """Differentiable in the actions; until the dream ends."""
     env.begin_window()
-    return torch.stack([env.step_with_grad(action).reward for action in actions]).sum()
+    rewards = list[torch.Tensor]()
+    for action in actions:
+        out = env.step_with_grad(action)
+        rewards.append(out.reward)
+        if out.terminated:
+            break
+    return torch.stack(rewards).sum()
 
 
 def told(numbers: torch.Tensor) -> str:

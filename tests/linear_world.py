@@ -168,7 +168,9 @@ class Judge(nn.Module):
     def judge(self, latent: Tensor, action: Tensor, next_latent: Tensor) -> Judgement:
         reward = self.law.reward(next_latent, action.double())
         coverage = self.coverage_of(next_latent)
-        return Judgement(reward=reward, coverage=coverage, error=torch.zeros_like(reward))
+        ended = torch.zeros_like(reward, dtype=torch.bool)
+        error = torch.zeros_like(reward)
+        return Judgement(reward=reward, coverage=coverage, error=error, ended=ended)
 
     def coverage_of(self, latent: Tensor) -> Tensor:
         return torch.sigmoid(latent[:, 0])

@@ -88,7 +88,9 @@ class Replay(WorldModel):
         judged = self.judge(before, action, after)
         latents = torch.cat([state.latents[:, 1:], after[:, None]], dim=1)
         state = WorldState(latents=latents, action=state.action, error=state.error + 1)
-        return Transition(state=state, reward=judged.reward, coverage=judged.coverage)
+        return Transition(
+            state=state, reward=judged.reward, coverage=judged.coverage, ended=judged.ended
+        )
 
     def judge(self, before, action, after):
         row, following = before[:, 0].long().numpy(), after[:, 0].long().numpy()
@@ -96,7 +98,7 @@ class Replay(WorldModel):
         coverage = self.dataset.fact("coverage")[following].astype(np.float32)
         return Judgement(
             reward=torch.from_numpy(reward), coverage=torch.from_numpy(coverage),
-            error=torch.ones(len(row)),
+            error=torch.ones(len(row)), ended=torch.from_numpy(self.dataset.terminated[row]),
         )  # fmt: skip
 
 

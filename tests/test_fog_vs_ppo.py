@@ -440,7 +440,7 @@ def test_easy_starts_are_near_the_goal_in_the_dream_and_in_the_real_system(tmp_p
         )
         for each, env_id in ((study, REAL), (replace(study, easy=False), REAL))
     )  # fmt: skip
-    assert min(near.final) > 0.2
+    assert min(near.final) > COVERED
     assert np.mean(near.final) > np.mean(anywhere.final) + 0.3
     imagined = studies.Exams(study, DREAM, envs=2).of(
         StandStill(), LINE, episodes=6, seed=EXAM_SEED

@@ -238,20 +238,6 @@ def test_a_silenced_head_says_nothing_but_0():
     assert said.error.min() > 0
 
 
-def test_a_drive_keeps_what_it_saw():
-    """Hoarder writes to the picture that it gave, and to its actions."""
-    code = (
-        "import sys; sys.path[:0] = ['examples', 'tests']; from own_world import driven; "
-        "from strangers import Hoarder; frames, actions = driven(Hoarder(), 5, seed=0); "
-        "print(frames[:, 0, 0, 0], actions.all())"
-    )
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        capture_output=True, text=True, timeout=300, cwd=ROOT, check=False,
-    )  # fmt: skip
-    assert done.stdout.strip() == "[0 1 2 3 4 5] True", done.stderr
-
-
 def test_the_whole_road(tmp_path):
     """Pendulum-v1, by the program: logged, trained, judged, dreamt, differentiated."""
     done = subprocess.run(
@@ -268,3 +254,26 @@ def test_the_whole_road(tmp_path):
         fps=30, horizon=24, task="Pendulum-v1", has_coverage=False,
         bounds=Bounds(low=(-2.0,), high=(2.0,)),
     )  # fmt: skip
+    assert not model.heads.config.ends
+
+
+def test_the_whole_road_to_an_end(tmp_path):
+    """MountainCarContinuous-v0, whose episodes terminate; tiny, so its dreams end anywhere."""
+    done = subprocess.run(
+        [
+            sys.executable, "-W", "ignore", "examples/own_world.py", "tiny",
+            "--recipe.env-id", "MountainCarContinuous-v0", "--recipe.repeat", "4",
+            "--recipe.picture", "64", "96", "--recipe.behaviours", "own_world_driver:rock",
+            "--recipe.steps", "60",
+            "--filmed", "60", "--out", str(tmp_path),
+        ],
+        capture_output=True, text=True, timeout=300, cwd=ROOT, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert Dataset.open(tmp_path / "test").episode(0).terminated
+    assert "that lead to an end" in done.stdout
+    assert "the dream ended" in done.stdout
+    model = WorldModel.from_pretrained(tmp_path / "run/world-model")
+    assert model.heads.config.ends
+    told = json.loads((tmp_path / "fidelity/fidelity.json").read_text())["ends"]
+    assert told["test"]["ended"] > 0

@@ -58,9 +58,10 @@ def windows_of(dataset, latents, length=CONTEXT + 1, batch_size=32):
     return LatentWindows(windows=windows, latents=latents)
 
 
-def denoiser(dataset, latents):
+def denoiser(dataset, latents, **sizes):
     scales = Scales.of(dataset, latents)
-    model = global_model(latent_scale=scales.latent, change_scale=scales.change, width=64)
+    sizes = {"width": 64, **sizes}
+    model = global_model(latent_scale=scales.latent, change_scale=scales.change, **sizes)
     torch.nn.init.zeros_(model.out.weight)  # as it begins
     return model
 

@@ -1,7 +1,7 @@
 """An easy Push-T, near the goal: whoever fails at the whole one may be able to learn this.
 
 In the dream these are the world model's own starts of which enough is covered; in the real system
-the block is put near the goal.
+the block is put near the goal, where as much is.
 """
 
 from collections.abc import Callable
@@ -16,10 +16,11 @@ from tqdm import tqdm
 from wm_gym.envs.loading import loaded
 from wm_gym.models.starts import Starts
 from wm_gym.models.world_model import WorldModel
+from wm_gym.systems import PUSH_T
 from wm_gym.systems.pusht.geometry import GOAL
 
 COVERED = 0.4
-"""The least coverage of an easy start in the dream."""
+"""The least coverage of an easy start."""
 
 SPREAD = (20.0, 20.0, 0.3)
 """How far from the goal the real block is put: standard deviations in px and radians."""
@@ -67,6 +68,8 @@ def real_starts() -> Callable[[list[int]], dict[str, Any]]:
 def _state(seed: int) -> Float[np.ndarray, "s=7"]:
     """Tool x, y, block x, y, angle, tool velocity; the tool well away from the block."""
     rng = np.random.default_rng(seed)
-    tool = rng.uniform(30, 120, size=2)
-    block = GOAL + rng.normal(size=3) * SPREAD
-    return np.concatenate([tool, block, np.zeros(2)])
+    while True:
+        tool = rng.uniform(30, 120, size=2)
+        state = np.concatenate([tool, GOAL + rng.normal(size=3) * SPREAD, np.zeros(2)])
+        if PUSH_T.coverage(state) > COVERED:
+            return state

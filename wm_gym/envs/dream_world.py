@@ -68,6 +68,7 @@ class Moment:
     frames: UInt8[Tensor, "b h w c"]
     reward: Float[Tensor, "b"]
     coverage: Float[Tensor, "b"]
+    ended: Bool[Tensor, "b"]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -114,7 +115,7 @@ class DreamWorld:
         origin = model.card.origin
         self._covers = origin is None or origin.has_coverage
         self._frames = np.zeros((n, *system.frame_shape), np.uint8)
-        self._coverage = np.zeros(n)
+        self._coverage, self._ended = np.zeros(n), np.zeros(n, bool)
         self._key, self._step = np.zeros(n, np.int64), np.zeros(n, np.int64)
         self.tape: Tape | None = None
         """Of the step that is going on, if it is to be differentiated."""
@@ -152,7 +153,7 @@ class DreamWorld:
             self.filter.begin(dict(zip(chosen.tolist(), seen, strict=True)))
         self._key[chosen], self._step[chosen] = keys, 0
         self._frames[chosen] = [start.frames[-1] for start in begun]
-        self._coverage[chosen] = coverage.cpu().numpy()
+        self._coverage[chosen], self._ended[chosen] = coverage.cpu().numpy(), False
         self._state = _placed_state(self._state, chosen, state)
         self._filtered[chosen] = self._filtering
 
@@ -169,6 +170,7 @@ class DreamWorld:
         self._state = _placed_state(self._state, chosen, _detached(after.state))
         self._frames[chosen] = after.frames.cpu().numpy()
         self._coverage[chosen] = after.coverage.detach().cpu().numpy()
+        self._ended[chosen] = after.ended.cpu().numpy()
         reward[chosen] = after.reward.detach().cpu().numpy()
         self._filtered[chosen] = self._filters(tape)
         if self._filters(tape):
@@ -222,6 +224,7 @@ class DreamWorld:
             frames=frames,
             reward=out.reward,
             coverage=out.coverage,
+            ended=out.ended,
         )
 
     def catch_up(self) -> None:
@@ -257,6 +260,9 @@ class DreamWorld:
     def coverage(self) -> Float[np.ndarray, "b"]:
         """NaN where nobody logged any: the head has learned nothing."""
         return self._coverage.copy() if self._covers else np.full(self.num_envs, np.nan)
+
+    def ended(self) -> Bool[np.ndarray, "b"]:
+        return self._ended.copy()
 
     def facts(self) -> dict[str, np.ndarray]:
         return {"uncertainty": self._state.error.cpu().numpy().astype(np.float64)}

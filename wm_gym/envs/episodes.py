@@ -108,7 +108,8 @@ class Episodes:
         self._coverage = np.where(which, self.world.coverage(), self._coverage)
         self.best = np.maximum(self.best, self._coverage)
         self.elapsed += which
-        terminated = which & self.success() & self.rules.terminate_on_success
+        succeeded = self.success() & self.rules.terminate_on_success
+        terminated = which & (succeeded | self.world.ended())
         truncated = which & (self.elapsed >= self.rules.horizon)
         self.over = np.where(which, terminated | truncated, self.over)
         return reward, terminated, truncated

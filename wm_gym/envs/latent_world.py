@@ -63,6 +63,9 @@ class LatentWorld:
     def coverage(self) -> Float[np.ndarray, "b"]:
         return self._world.coverage()
 
+    def ended(self) -> Bool[np.ndarray, "b"]:
+        return self._world.ended()
+
     def facts(self) -> dict[str, np.ndarray]:
         return self._world.facts()
 

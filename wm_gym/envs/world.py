@@ -40,6 +40,9 @@ class World(Protocol):
     def coverage(self) -> Float[np.ndarray, "b"]:
         """NaN, in all of them, where nobody knows."""
 
+    def ended(self) -> Bool[np.ndarray, "b"]:
+        """Whether its last step was the last one there can be."""
+
     def facts(self) -> dict[str, np.ndarray]:
         """More that `info` should say, each with a leading axis b."""
 
@@ -145,6 +148,10 @@ class SimulatedWorld:
 
     def coverage(self) -> Float[np.ndarray, "b"]:
         return self.system.coverage(self._state)
+
+    def ended(self) -> Bool[np.ndarray, "b"]:
+        """A simulator can always be stepped on."""
+        return np.zeros(self.num_envs, bool)
 
     def facts(self) -> dict[str, np.ndarray]:
         contact = np.array([simulator.contact for simulator in self._simulators])

@@ -58,6 +58,9 @@ FILES = (CONFIG, README, CURVES, *PART_FILES.values(), STARTS, LOGGED)
 PACKAGED = Path(__file__).parent.parent / "packaged"
 LARGEST_CONFIG, LARGEST_PART = 1 << 20, 1 << 32
 LARGEST_NUMBER, LARGEST_DEPTH, LONGEST_NAME = 4096, 64, 100
+LATER = {"heads": {"ends"}}
+"""Settings that older folders of this format lack; they have the default."""
+
 SCALES = (1e-6, 1e6)
 """What a scale or noise level can be: the dream divides by it."""
 
@@ -227,7 +230,8 @@ def _check_part(name: str, part: Any) -> None:
     if not isinstance(part, dict) or part.get("class") != kind.__name__:
         raise ValueError(f"part {name} is {_shown(part)}, expected one of class {kind.__name__}")
     arguments, parameters = part.get("config"), inspect.signature(kind).parameters
-    if not isinstance(arguments, dict) or set(arguments) != set(parameters):
+    lacking = LATER.get(name, set())
+    if not isinstance(arguments, dict) or set(arguments) | lacking != set(parameters):
         raise ValueError(f"part {name} needs exactly the settings {sorted(parameters)}")
     for argument, value in arguments.items():
         _check_setting(f"{name}.{argument}", value, parameters[argument].default)
@@ -248,7 +252,7 @@ def _check_setting(name: str, value: Any, default: Any) -> None:
         raise ValueError(f"{name} is {_shown(value)}, expected a {type(default).__name__}")
     if isinstance(default, str) and len(value) > LONGEST_NAME:
         raise ValueError(f"{name} is {_shown(value)}, expected up to {LONGEST_NAME} letters")
-    if isinstance(default, int) and not 1 <= value <= LARGEST_NUMBER:
+    if type(default) is int and not 1 <= value <= LARGEST_NUMBER:
         raise ValueError(f"{name} is {_shown(value)}, expected 1 to {LARGEST_NUMBER}")
     if isinstance(default, float):
         low, high = SCALES if default else (-SCALES[1], SCALES[1])

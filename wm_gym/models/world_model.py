@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from wm_gym.models.autoencoder import Autoencoder
@@ -61,6 +61,8 @@ class Transition:
     state: WorldState
     reward: Float[Tensor, "b"]
     coverage: Float[Tensor, "b"]
+    ended: Bool[Tensor, "b"]
+    """By itself: what happens after it nobody has logged."""
 
 
 class WorldModel(nn.Module):
@@ -174,7 +176,9 @@ class WorldModel(nn.Module):
             action=actions[:, 1:],
             error=(state.error.square() + judged.error.square()).sqrt(),
         )
-        return Transition(state=following, reward=judged.reward, coverage=judged.coverage)
+        return Transition(
+            state=following, reward=judged.reward, coverage=judged.coverage, ended=judged.ended
+        )
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path, *, token: str | None = None) -> "WorldModel":

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from wm_gym.data import Dataset
 from wm_gym.evaluation.calibration import Judged, Line, calibration_card, judge, transitions
 from wm_gym.evaluation.drawing import Film, draw_fidelity, film, film_frames, filmstrip
+from wm_gym.evaluation.ends import Ends, ends, ends_text
 from wm_gym.evaluation.fidelity import Detection, Fidelity, detection, fidelity
 from wm_gym.evaluation.report import calibration_text, detection_text, fidelity_text
 from wm_gym.evaluation.rollouts import (
@@ -100,6 +101,7 @@ def evaluate(config: Evaluate) -> None:
     evaluation = _evaluation(config)
     found, every = evaluation.fidelity()
     lines = evaluation.calibration()
+    ended = evaluation.ends()
     for name in (FILMSTRIP, FILM):  # of other dreams, perhaps
         evaluation.path(name).unlink(missing_ok=True)
     figures = {
@@ -110,6 +112,7 @@ def evaluate(config: Evaluate) -> None:
         "behaviours": {name: asdict(each) for name, each in found.items()},
         "uncertainty": every and asdict(every),
         "calibration": [asdict(line) for line in lines],
+        "ends": {name: asdict(each) for name, each in ended.items()},
     }
     write_atomically(evaluation.path("fidelity.json"), json.dumps(figures, indent=1).encode())
     print(f"figures:  {config.out / 'fidelity.json'}")
@@ -191,6 +194,20 @@ class _Evaluation:
         lines = calibration_card(Judged.joined(parts))
         print(calibration_text(lines), end="\n\n")
         return lines
+
+    def ends(self) -> dict[str, Ends]:
+        """Of behaviours whose episodes terminated, where the world model has learned of ends."""
+        if not self.dreamer.model.heads.config.ends:
+            return {}
+        count, seed = self.config.rollouts, self.config.seed
+        found = {
+            name: ends(self.dreamer, dataset, count=count, seed=seed)
+            for name, dataset in self.datasets.items()
+        }
+        known = {name: each for name, each in found.items() if each is not None}
+        for name, each in known.items():
+            print(ends_text(name, each), end="\n\n")
+        return known
 
     def shoot(self) -> None:
         """The filmstrip and the film, of whole episodes where there are any."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from wm_gym.evaluation.ends import Ends, ends_text
 from wm_gym.evaluation.report import HIDDEN
 from wm_gym.evaluation.rollouts import REAL, RECONSTRUCTION, RESIDUAL, STILL, UNCERTAINTY
 from wm_gym.programs.report_html import (
@@ -97,6 +98,7 @@ def fidelity(found: Found | Gap, model: Model) -> Html:
             table_of.main(),
             folded("All fidelity figures", table_of.rest()),
             folded("What the heads say of real frames", _calibration(content)),
+            *_ends(content),
         )  # fmt: skip
 
 
@@ -264,6 +266,12 @@ def _calibration(content: Json) -> Html:
         return paragraph("No coverage was logged to hold it against.")
     head = ["real transitions", "count", *(key.replace("_", " ") for key in _CALIBRATED)]
     return table("Heads against the truth, on real frames", head, {"": rows})
+
+
+def _ends(content: Json) -> list[Html]:
+    """Nothing where no episode terminated."""
+    found = content.get("ends", {})  # evaluations did not tell of them at first
+    return [paragraph(ends_text(name, Ends(**each))) for name, each in found.items()]
 
 
 _CALIBRATED = ("coverage_bias", "coverage_error", "reward_bias", "reward_error")

@@ -189,6 +189,7 @@ class Run:
             change_scale=dreamt.change_scale,
             reward_mean=mean,
             reward_scale=spread,
+            ends=bool(self.dataset.terminated.any()),
         )
         trainer = Trainer(model, config.heads, self.accelerator)
         windows = self._windows(trainer, dreamt.context + 1)

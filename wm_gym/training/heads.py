@@ -1,4 +1,4 @@
-"""Training the heads, on logged rewards and coverages and on the frozen dream's own errors."""
+"""Training the heads, on what was logged and on the frozen dream's own errors."""
 
 import math
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import huber_loss
+from torch.nn.functional import binary_cross_entropy_with_logits, huber_loss
 
 from wm_gym.models.global_model import GlobalModel
 from wm_gym.models.heads import Heads
@@ -17,7 +17,7 @@ from wm_gym.training.latents import LatentBatch
 
 @dataclass(frozen=True, eq=False)
 class JudgingLoss:
-    """Reward and coverage of real transitions; the error of one dreamt step from a real context.
+    """Reward, coverage and end of real transitions; the error of a dreamt step from a real context.
 
     The error e of a step is taken for normal with the predicted scale s: log s + e²/2s², which is
     smallest where s² is the mean of e².
@@ -44,6 +44,10 @@ class JudgingLoss:
             coverage = batch.coverage[:, k].to(device)
             losses["coverage"] = huber_loss(real[:, 1], coverage, delta=0.02) / 0.02
             off["coverage_error"] = (real[:, 1] - coverage).detach()
+        if config.ends:
+            ended = batch.terminated[:, k - 1].to(real)
+            losses["end"] = binary_cross_entropy_with_logits(real[:, 3], ended)
+            off["end_error"] = (torch.sigmoid(real[:, 3]) - ended).detach()
         losses["doubt"] = 0.1 * (log_error + 0.5 * missed * torch.exp(-2 * log_error)).mean()
         scores = {name: error.abs().mean().item() for name, error in off.items()}
         return torch.stack(list(losses.values())).sum(), scores

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor
 
 from wm_gym.data import Dataset, Windows, prefetch
@@ -56,6 +56,7 @@ class LatentBatch:
     reward: Float[Tensor, "b t0"]
     coverage: Float[Tensor, "b t"] | None
     """None where nobody logged it."""
+    terminated: Bool[Tensor, "b t0"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,4 +75,5 @@ class LatentWindows:
                 if "coverage" in data.spec.facts
                 else None
             ),
+            terminated=torch.from_numpy(data.terminated[rows[:, :-1]]),
         )

@@ -8,13 +8,14 @@ from wm_gym.models.starts import Start, Starts
 
 def choose_starts(dataset: Dataset, *, count: int, context: int, seed: int) -> Starts:
     """Half of them are first frames of episodes, all that a real system offers at reset; the other
-    half are windows from anywhere, as even over the episodes as can be."""
+    half are windows from anywhere, as even over the episodes as can be. None is an end."""
     rng = np.random.default_rng(seed)
     episodes = rng.permutation(len(dataset))
     chosen = [dataset.index[episodes[i % len(episodes)]] for i in range(count)]
     starts = []
     for i, entry in enumerate(chosen):
-        span = int(entry["length"]) - context
+        last = entry["start"] + entry["length"] - 1
+        span = int(entry["length"]) - context - int(dataset.terminated[last - 1])
         if i % 2 or span < 0:
             rows = np.array([entry["start"]])
         else:

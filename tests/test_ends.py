@@ -1,0 +1,245 @@
+"""Episodes that end by themselves: learned from logs, dreamt, judged, and kept apart from time."""
+
+import json
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.error import ResetNeeded
+from test_evaluation import Replay
+from test_training import CONTEXT, denoiser, trainer, windows_of
+from tiny_world import make_world_model
+
+from wm_gym.conformance import check_vector_env
+from wm_gym.data import Dataset
+from wm_gym.data.collect import Recipe, collect_episodes
+from wm_gym.evaluation.ends import CLOSE, Ends, ends, ends_text
+from wm_gym.evaluation.rollouts import Dreamer
+from wm_gym.models.folder import CONFIG
+from wm_gym.models.heads import Heads, Judgement
+from wm_gym.models.world_model import WorldModel
+from wm_gym.training.heads import JudgingLoss
+from wm_gym.training.starts import choose_starts
+
+
+def ending_model(bias=4.0, seed=0):
+    """A world model that has learned nothing, and says that some steps are the last."""
+    model = make_world_model(seed=seed)
+    told = model.heads.config
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        heads = Heads(**{**{k: v for k, v in told.items() if k[0] != "_"}, "ends": True})
+        torch.nn.init.normal_(heads.end[-1].weight, std=3.0)
+    torch.nn.init.constant_(heads.end[-1].bias, bias)
+    heads.load_state_dict(model.heads.state_dict(), strict=False)
+    model.heads = heads.eval().requires_grad_(False)
+    return model
+
+
+def dreams(model, num_envs=6, **settings):
+    settings = {"deterministic": True, "horizon": 8, "obs_type": "latent", **settings}
+    return gym.make_vec("WM-PushT-v0", num_envs=num_envs, world_model=model, **settings).unwrapped
+
+
+def played(env, steps=12):
+    rng = np.random.default_rng(0)
+    env.reset(seed=0)
+    actions = rng.uniform(-1, 1, (steps, *env.action_space.shape)).astype(np.float32)
+    return [env.step(action) for action in actions]
+
+
+def test_without_ends_heads_are_what_they_were():
+    heads = make_world_model().heads
+    assert heads.end is None
+    assert not any(name.startswith("end.") for name in heads.state_dict())
+    latents = torch.randn(2, 5, heads.config.latent_size)
+    assert not heads.judge(latents[0], torch.zeros(5, 2), latents[1]).ended.any()
+
+
+@pytest.mark.parametrize("mode", ["SameStep", "NextStep"])
+def test_a_dream_ends_where_its_head_says_so_and_nothing_else_changes(mode):
+    some = played(dreams(ending_model(), autoreset_mode=mode))
+    terminated, truncated = (np.stack([step[i] for step in some]) for i in (2, 3))
+    assert terminated.any()
+    assert not terminated.all()
+    plain = played(dreams(make_world_model(), autoreset_mode=mode))
+    first = int(terminated.any(1).argmax())
+    for one, other in zip(some[: first + 1], plain, strict=False):
+        np.testing.assert_array_equal(one[1], other[1])
+        going = ~one[2]
+        np.testing.assert_array_equal(one[0][going], other[0][going])
+        assert not other[2].any()
+    if mode == "SameStep":
+        assert some[first][4]["_final_obs"].tolist() == terminated[first].tolist()
+        for i in np.flatnonzero(terminated[first]):
+            np.testing.assert_array_equal(some[first][4]["final_obs"][i], plain[first][0][i])
+    never = played(dreams(ending_model(bias=-1e4), autoreset_mode=mode))
+    assert not any(step[2].any() for step in never)
+    assert any(step[3].any() for step in never)
+    assert truncated.sum() < sum(step[3].sum() for step in never)
+
+
+def test_it_is_a_vector_environment_like_any_other(unchecked_types):
+    how = {"world_model": ending_model(), "horizon": 5, "deterministic": True}
+    check_vector_env(
+        lambda num_envs, mode: gym.make_vec("WM-v0", num_envs=num_envs, autoreset_mode=mode, **how),
+        make_single=lambda: gym.make("WM-v0", **how),
+    )
+
+
+def test_a_single_dream_is_over_when_it_ended_and_a_snapshot_knows():
+    env = gym.make("WM-PushT-v0", world_model=ending_model(bias=1e4), obs_type="latent").unwrapped
+    env.reset(seed=0)
+    before = env.get_state()
+    *_, terminated, truncated, _ = env.step(np.zeros(2, np.float32))
+    assert (terminated, truncated) == (True, False)
+    after = env.get_state()
+    env.set_state(before)
+    assert env.step(np.zeros(2, np.float32))[2]
+    env.set_state(after)
+    with pytest.raises(ResetNeeded):
+        env.step(np.zeros(2, np.float32))
+    env.reset()
+    env.step(np.zeros(2, np.float32))
+
+
+@pytest.mark.parametrize("gradient", ["surrogate", "none", "diffusion"])
+def test_steps_with_gradients_end_where_plain_steps_do(gradient):
+    model = ending_model()
+    plain, hooked = dreams(model), dreams(model, gradient=gradient)
+    expected = played(plain, 6)
+    hooked.reset(seed=0)
+    hooked.begin_window()
+    rng, ended = np.random.default_rng(0), 0
+    actions = rng.uniform(-1, 1, (6, *plain.action_space.shape)).astype(np.float32)
+    for action, (_, reward, terminated, truncated, _) in zip(actions, expected, strict=True):
+        out = hooked.step_with_grad(torch.from_numpy(action))
+        np.testing.assert_array_equal(out.terminated.numpy(), terminated)
+        np.testing.assert_array_equal(out.truncated.numpy(), truncated)
+        np.testing.assert_array_equal(out.reward.detach().double().numpy(), reward)
+        ended += int(terminated.sum())
+    assert ended
+
+
+def test_real_systems_end_by_time_alone():
+    env = gym.make_vec("Real-PushT-v0", num_envs=2, horizon=3, world_model=ending_model(bias=1e4),
+                       obs_type="latent", autoreset_mode="SameStep").unwrapped  # fmt: skip
+    steps = played(env, 3)
+    assert not any(step[2].any() for step in steps)
+    assert steps[-1][3].all()
+
+
+# On disk
+
+
+def test_ends_survive_the_disk_and_folders_without_them_are_read(tmp_path):
+    model = ending_model()
+    model.save_pretrained(tmp_path / "ends")
+    again = WorldModel.from_pretrained(tmp_path / "ends")
+    assert again.heads.config.ends is True
+    assert torch.equal(again.heads.end[-1].weight, model.heads.end[-1].weight)
+    make_world_model().save_pretrained(tmp_path / "older")
+    path = tmp_path / "older" / CONFIG
+    config = json.loads(path.read_text())
+    del config["parts"]["heads"]["config"]["ends"]
+    path.write_text(json.dumps(config))
+    assert WorldModel.from_pretrained(tmp_path / "older").heads.end is None
+    for odd in (1, "yes", None):
+        config["parts"]["heads"]["config"]["ends"] = odd
+        path.write_text(json.dumps(config))
+        with pytest.raises(ValueError, match=r"heads\.ends is .*, expected a bool"):
+            WorldModel.from_pretrained(tmp_path / "older")
+    del config["parts"]["heads"]["config"]["ends"], config["parts"]["heads"]["config"]["width"]
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="heads needs exactly the settings"):
+        WorldModel.from_pretrained(tmp_path / "older")
+
+
+# Learned
+
+
+@pytest.fixture(scope="module")
+def strays(tmp_path_factory):
+    """A stranger's episodes, which end at one wall and only there."""
+    folder = tmp_path_factory.mktemp("strays")
+    recipe = Recipe(env_id="strangers:Stranger-v0", episodes=60, steps=30)
+    list(collect_episodes(recipe, folder, workers=1))
+    return Dataset.open(folder)
+
+
+def test_heads_learn_where_episodes_end(strays):
+    frames = strays.frames(np.arange(strays.num_frames))[..., 0].reshape(strays.num_frames, -1)
+    row, column = np.divmod(frames.argmax(1), strays.spec.picture[1])
+    latents = np.stack([row / 7 - 1, column / 9 - 1] * 3, axis=1).astype(np.float32)
+    dreamer = denoiser(strays, latents, action_size=2)
+    sizes = {"latent_size": 6, "action_size": 2, "width": 32, "ends": True}
+    scales = {n: getattr(dreamer.config, n) for n in ("latent_scale", "change_scale")}
+    run = trainer(Heads(**sizes, **scales), updates=400, ema=0.9)
+    updates = list(run.train(windows_of(strays, latents), JudgingLoss(dreamer)))
+    batch = windows_of(strays, latents, batch_size=2000).batch(10**6)
+    now, following = batch.latents[:, CONTEXT - 1], batch.latents[:, CONTEXT]
+    said = run.average.judge(now, batch.action[:, CONTEXT - 1], following).ended
+    truth = batch.terminated[:, CONTEXT - 1]
+    assert 0.01 < truth.float().mean() < 0.3
+    assert (said & truth).sum() > 0.9 * truth.sum()
+    assert (said & ~truth).sum() < 0.1 * truth.sum()
+    assert updates[-1].scores["end_error"] < 0.5 * updates[0].scores["end_error"]
+
+
+def test_no_dream_begins_at_an_end(strays):
+    last = strays.index["start"] + strays.index["length"] - 1
+    ends_there = last[strays.terminated[last - 1]]
+    assert len(ends_there) > 10
+    context = int(strays.index["length"].min()) - 1
+    starts = choose_starts(strays, count=400, context=context, seed=0)
+    seen = {start.frames[-1].tobytes() for start in map(starts.__getitem__, range(len(starts)))}
+    assert not seen & {strays.frames(np.array([row]))[0].tobytes() for row in ends_there}
+
+
+# Judged
+
+
+class Ender(Replay):
+    """Knows the log by heart, and says that episodes end some steps before they do, or never."""
+
+    def __init__(self, dataset, early):
+        super().__init__(dataset)
+        self.early = early
+
+    def judge(self, before, action, after):
+        row = before[:, 0].long().numpy() + self.early
+        ended = self.dataset.terminated[np.minimum(row, self.dataset.num_frames - 1)]
+        nothing = torch.zeros(len(row))
+        return Judgement(
+            reward=nothing, coverage=nothing, error=nothing, ended=torch.from_numpy(ended)
+        )
+
+
+@pytest.mark.parametrize(
+    ("early", "expected"),
+    [(0, (1, 0, 0)), (CLOSE, (1, 0, 0)), (CLOSE + 1, (0, 1, 0)), (10**9, (0, 0, 1))],
+)
+def test_dreams_that_end_in_time_early_or_not_at_all_are_counted(strays, early, expected):
+    dreamer = Dreamer(model=Ender(strays, early), denoising_steps=1, seed=0)
+    found = ends(dreamer, strays, count=20, seed=0)
+    assert (found.in_time, found.early, found.missed) == expected
+    assert found.ended <= 20
+    assert found.going > 0
+    assert (found.false > 0) == (0 < early < 10**9)
+
+
+def test_where_nothing_ended_there_is_nothing_to_tell(tmp_path):
+    recipe = Recipe(env_id="Real-PushT-v0", episodes=1, steps=30)
+    list(collect_episodes(recipe, tmp_path, workers=1))
+    dataset = Dataset.open(tmp_path)
+    assert ends(Dreamer(model=Replay(dataset), denoising_steps=1, seed=0), dataset,
+                count=3, seed=0) is None  # fmt: skip
+
+
+def test_what_is_told_of_ends():
+    found = Ends(steps=15, ended=200, in_time=0.9, early=0.06, missed=0.04, going=250, false=0.012)
+    assert ends_text("any", found) == (
+        "any: of 200 dreams of 15 steps that lead to an end, 90% end in the last 3 steps, 6% "
+        "before, 4% not at all; of 250 that do not, 1.2% end"
+    )
