@@ -152,9 +152,10 @@ def as_unit(env: gym.Env[Any, Any]) -> gym.Env[Any, np.ndarray]:
     space = env.action_space
     if not isinstance(space, spaces.Box) or space.dtype.kind != "f" or not space.is_bounded():
         env.close()
+        how = "" if isinstance(space, spaces.Box) else ": a wrapper can make one, docs/own_world.md"
         raise ValueError(
             f"{env.spec.id if env.spec else env} has actions {space}, "
-            "expected a bounded Box of floats"
+            f"expected a bounded Box of floats{how}"
         )
     still = np.argwhere(space.low >= space.high)
     if len(still):
