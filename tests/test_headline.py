@@ -446,6 +446,7 @@ def test_what_the_readme_shows_is_told_and_drawn_from_its_records(tmp_path, caps
     said = capsys.readouterr().out
     assert "samples to coverage 0.8" in said
     assert "FoG reached coverage 0.5 with" in said
+    assert "begins with 24,064 logged steps" in said
     for name in (readme.CURVES, readme.ABLATIONS):
         with Image.open(tmp_path / name) as picture:
             assert picture.size == (1800, 690)
