@@ -381,6 +381,13 @@ def test_what_flatters_by_chance_is_not_called_honest(excess, said):
     if said.startswith("+"):
         assert "No policy is shown to exploit the dream, but" in text
         assert "Nobody" not in text
+    assert "fewer than 12 policies this says little" in text
+
+
+def test_a_dozen_policies_say_something():
+    real = np.arange(24.0).reshape(12, 2) - 50
+    imagined = trust.Imagined(names=tuple("abcdefghijkl"), dream=real, real=real)
+    assert "says little" not in trust.rendered(imagined, imagined.agreement())
 
 
 # Release

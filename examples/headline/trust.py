@@ -20,6 +20,9 @@ from wm_gym.evaluation.statistics import Interval
 MARGIN = 5.0
 """How far an imagined return may lie above the real one, of about -110 to -10."""
 
+ENOUGH = 12
+"""Policies from which a ranking says something."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Imagined:
@@ -101,11 +104,13 @@ def rendered(imagined: Imagined, found: Agreement) -> str:
     pearson, spearman = (
         "not defined" if r is None else with_interval(r) for r in (found.pearson, found.spearman)
     )
+    few = len(found.policies) < ENOUGH
     return "\n".join([
         *lines, "",
         f"{len(found.policies)} policies, {imagined.real.shape[1]} episodes each from the same "
         f"starts: Pearson {pearson}, Spearman {spearman}, mean maximum rank violation "
-        f"{found.mmrv.value:.2f} of a return. {_verdict(found)}.",
+        f"{found.mmrv.value:.2f} of a return. {_verdict(found)}."
+        + (f" Of fewer than {ENOUGH} policies this says little." if few else ""),
     ])  # fmt: skip
 
 

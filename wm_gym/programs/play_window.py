@@ -66,7 +66,10 @@ class Window:
         pygame.display.init()
         driver = pygame.display.get_driver()
         if driver in _UNSEEN and os.environ.get("SDL_VIDEODRIVER") != driver:
-            raise RuntimeError("there is no display to open a window on, expected a desktop")
+            raise RuntimeError(
+                "there is no display to open a window on, expected a desktop; without one, "
+                "gym.make(..., render_mode='rgb_array').render() gives pictures"
+            )
         flags = 0 if driver in _UNSEEN else pygame.SCALED | pygame.RESIZABLE
         pygame.display.set_caption(f"wm-gym play: {session.system.name}")
         self.surface = pygame.display.set_mode(SIZE, flags)
