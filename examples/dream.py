@@ -40,7 +40,7 @@ class Dream:
 def main(config: Dream) -> None:
     world_model = "push-t" if config.world_model is None else str(config.world_model)
     real = gym.make("Real-PushT-v0", horizon=config.steps + 1)
-    dream = gym.make("WM-PushT-v0", horizon=config.steps + 1, world_model=world_model)
+    dream = gym.make("WM-PushT-v0", horizon=config.steps + 1, world_model=world_model, ends=False)
     clips = []
     for seed in tqdm(range(config.seed, config.seed + config.episodes), unit="episode"):
         frames, actions, coverage = drive(real, config, seed)

@@ -48,7 +48,7 @@ def main(config: Plan) -> None:
     frames, _ = real.reset(seed=0)
     dream = gym.make_vec(
         "WM-PushT-v0", num_envs=config.starts, obs_type="latent", gradient=config.gradient,
-        world_model=config.world_model,
+        ends=False, world_model=config.world_model,
     ).unwrapped  # fmt: skip
     assert isinstance(dream, DreamVectorEnv)
     dream.reset(seed=0, options={"frames": frames[:, None]})

@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,12 @@ class FoG:
     def check_env(self, env: DifferentiableEnv) -> None:
         """ValueError or TypeError where it is none to learn in."""
         self.spaces.check(env, look_ahead=self.config.look_aheads > 0)
+        if self.config.look_aheads and getattr(env, "can_terminate", False):
+            warnings.warn(
+                "episodes can terminate here, of which look-aheads know nothing: where most do, "
+                "FoGConfig(look_aheads=0) is right",
+                stacklevel=3,
+            )
         if self.config.experience < env.num_envs:
             raise ValueError(
                 f"experience is {self.config.experience}, expected at least one transition for "

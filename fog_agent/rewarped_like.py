@@ -94,7 +94,7 @@ class RewarpedLike:
 
     def step(self, actions: Float[Tensor, "b a"]) -> Step:
         """`obs_before_reset` is of all environments, and None where no episode ended; DiffRL's
-        `episode_end` is True for failures alone, not where time is up."""
+        `episode_end` is True where one terminated, not where time is up."""
         with torch.no_grad() if self.no_grad else nullcontext():
             out = self.env.step_with_grad(actions)
         ended = out.terminated | out.truncated

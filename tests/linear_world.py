@@ -158,7 +158,7 @@ class Dreamer(nn.Module):
 class Judge(nn.Module):
     """The heads."""
 
-    config = SimpleNamespace(latent_size=LATENT, action_size=ACTION)
+    config = SimpleNamespace(latent_size=LATENT, action_size=ACTION, ends=False)
     device = torch.device("cpu")
 
     def __init__(self, law: Law) -> None:

@@ -136,6 +136,7 @@ def re_escape(text: str) -> str:
     *each("horizon", "horizon is {}, expected a whole number of steps ≥ 1", 0, -1, True, 1.5, "9"),
     *each("success_threshold", "success_threshold is {}, expected", 2, -0.1, np.nan, np.inf, "x"),
     *each("terminate_on_success", "terminate_on_success is {}, expected True or False", "no", 2),
+    *each("ends", "ends is {}, expected True or False", "no", 2, None),
     *each("deterministic", "deterministic is {}, expected True or False", "no", 2),
     *each("starts", "starts is {}, expected ", None, 3, exception=(TypeError, ValueError)),
     *each("world_model", "world_model is a .*, expected a packaged name, a folder, a Hub id or a W",

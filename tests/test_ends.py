@@ -1,6 +1,8 @@
 """Episodes that end by themselves: learned from logs, dreamt, judged, and kept apart from time."""
 
 import json
+import warnings
+from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
@@ -11,14 +13,17 @@ from test_evaluation import Replay
 from test_training import CONTEXT, denoiser, trainer, windows_of
 from tiny_world import make_world_model
 
+from fog_agent import PRESETS, FoG
 from wm_gym.conformance import check_vector_env
 from wm_gym.data import Dataset
 from wm_gym.data.collect import Recipe, collect_episodes
+from wm_gym.envs.dream_starts import LoggedStarts
 from wm_gym.evaluation.ends import CLOSE, Ends, ends, ends_text
 from wm_gym.evaluation.rollouts import Dreamer
 from wm_gym.models.folder import CONFIG
 from wm_gym.models.heads import Heads, Judgement
 from wm_gym.models.world_model import WorldModel
+from wm_gym.programs.play_session import Session
 from wm_gym.training.heads import JudgingLoss
 from wm_gym.training.starts import choose_starts
 
@@ -130,6 +135,38 @@ def test_real_systems_end_by_time_alone():
     assert steps[-1][3].all()
 
 
+def test_ends_can_be_left_out():
+    env = dreams(ending_model(bias=1e4), ends=False, autoreset_mode="SameStep")
+    assert not env.can_terminate
+    steps = played(env)
+    assert not any(step[2].any() for step in steps)
+    assert any(step[3].any() for step in steps)
+
+
+def test_an_agent_that_looks_ahead_is_warned():
+    _, tiny = PRESETS["tiny"]
+    how = {"num_envs": 2, "autoreset_mode": "SameStep"}
+    with pytest.warns(UserWarning, match="look-aheads know nothing"):
+        FoG(dreams(ending_model(), **how), tiny)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        FoG(dreams(ending_model(), **how), replace(tiny, look_aheads=0))
+        FoG(dreams(make_world_model(), **how), tiny)
+
+
+def test_where_both_are_played_a_dream_that_ended_can_be_resynced():
+    real = gym.make("Real-PushT-v0").unwrapped
+    dream = gym.make("WM-PushT-v0", world_model=ending_model(bias=1e4)).unwrapped
+    session = Session(real, dream)
+    session.step(np.zeros(2, np.float32))
+    assert session.now.over
+    assert (session.now.real.over, session.now.dream.over) == (False, True)
+    session.resync()
+    assert not session.now.over
+    session.step(np.zeros(2, np.float32))
+    assert session.steps == 2
+
+
 # On disk
 
 
@@ -142,7 +179,9 @@ def test_ends_survive_the_disk_and_folders_without_them_are_read(tmp_path):
     make_world_model().save_pretrained(tmp_path / "older")
     path = tmp_path / "older" / CONFIG
     config = json.loads(path.read_text())
-    del config["parts"]["heads"]["config"]["ends"]
+    assert "ends" not in config["parts"]["heads"]["config"]  # so older versions read it too
+    assert WorldModel.from_pretrained(tmp_path / "older").heads.end is None
+    config["parts"]["heads"]["config"]["ends"] = False
     path.write_text(json.dumps(config))
     assert WorldModel.from_pretrained(tmp_path / "older").heads.end is None
     for odd in (1, "yes", None):
@@ -163,7 +202,7 @@ def test_ends_survive_the_disk_and_folders_without_them_are_read(tmp_path):
 def strays(tmp_path_factory):
     """A stranger's episodes, which end at one wall and only there."""
     folder = tmp_path_factory.mktemp("strays")
-    recipe = Recipe(env_id="strangers:Stranger-v0", episodes=60, steps=30)
+    recipe = Recipe(env_id="strangers:Stranger-v0", episodes=60, steps=30, behaviours=("smooth",))
     list(collect_episodes(recipe, folder, workers=1))
     return Dataset.open(folder)
 
@@ -188,6 +227,13 @@ def test_heads_learn_where_episodes_end(strays):
 
 
 def test_no_dream_begins_at_an_end(strays):
+    """Neither of chosen starts nor of all that was logged."""
+    logged = LoggedStarts(strays, context=3)
+    assert len(logged) == strays.num_frames - strays.ended.sum()
+    shown = [logged[i].frames[-1] for i in range(len(logged))]
+    rows = [np.arange(e["start"], e["start"] + e["length"]) for e in strays.index]
+    kept = [each[:-1] if over else each for each, over in zip(rows, strays.ended, strict=True)]
+    np.testing.assert_array_equal(np.stack(shown), strays.frames(np.concatenate(kept)))
     last = strays.index["start"] + strays.index["length"] - 1
     ends_there = last[strays.terminated[last - 1]]
     assert len(ends_there) > 10
@@ -226,7 +272,29 @@ def test_dreams_that_end_in_time_early_or_not_at_all_are_counted(strays, early, 
     assert (found.in_time, found.early, found.missed) == expected
     assert found.ended <= 20
     assert found.going > 0
-    assert (found.false > 0) == (0 < early < 10**9)
+    assert (found.false > 0) == (early == CLOSE + 1)
+
+
+def test_dreams_that_end_for_no_reason_are_counted(strays):
+    never_right = Ender(strays, 0)
+    never_right.judge = lambda before, action, after: replace(
+        Ender.judge(never_right, before, action, after),
+        ended=torch.from_numpy(before[:, 0].long().numpy() % 7 == 0),
+    )
+    found = ends(Dreamer(model=never_right, denoising_steps=1, seed=0), strays, count=50, seed=0)
+    assert found.steps >= 7
+    assert found.false == 1
+
+
+def test_ends_are_judged_where_most_episodes_are_short(strays, tmp_path):
+    """Dreams are as long as the usual episode that ended, and those too short for it are told."""
+    dreamer = Dreamer(model=Ender(strays, 0), denoising_steps=1, seed=0)
+    found = ends(dreamer, strays, count=10**6, seed=0)
+    length, over = strays.index["length"], strays.ended
+    assert 5 <= found.steps <= 15
+    assert found.steps == np.clip(np.median(length[over]) - 4, 5, 15).astype(int)
+    assert found.ended == (over & (length >= 4 + found.steps)).sum()
+    assert found.short == over.sum() - found.ended
 
 
 def test_where_nothing_ended_there_is_nothing_to_tell(tmp_path):
@@ -238,8 +306,11 @@ def test_where_nothing_ended_there_is_nothing_to_tell(tmp_path):
 
 
 def test_what_is_told_of_ends():
-    found = Ends(steps=15, ended=200, in_time=0.9, early=0.06, missed=0.04, going=250, false=0.012)
+    found = Ends(
+        steps=15, ended=200, in_time=0.9, early=0.06, missed=0.04, short=3, going=250, false=0.012
+    )
     assert ends_text("any", found) == (
         "any: of 200 dreams of 15 steps that lead to an end, 90% end in the last 3 steps, 6% "
-        "before, 4% not at all; of 250 that do not, 1.2% end"
+        "before, 4% not by then; of 250 that do not, 1.2% end (3 episodes that ended were too "
+        "short)"
     )

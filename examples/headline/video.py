@@ -89,10 +89,12 @@ def watched(
     frames, coverage, state, begun = [_small(env.render())], [info["coverage"]], None, True
     for _ in range(steps):
         action, state = policy.predict(obs[None], state, np.array([begun]), deterministic=True)
-        obs, *_, info = env.step(action[0])
+        obs, _, terminated, _, info = env.step(action[0])
         begun = False
         frames.append(_small(env.render()))
         coverage.append(info["coverage"])
+        if terminated:
+            break
     env.close()
     return Shown(frames=np.stack(frames), coverage=np.array(coverage))
 
@@ -147,7 +149,7 @@ def played(
     horizon = len(actions)
     real = gym.make("Real-PushT-v0", horizon=horizon)
     true = _shown(real, actions, seed=seed)
-    dream = gym.make("WM-PushT-v0", world_model=world_model, horizon=horizon)
+    dream = gym.make("WM-PushT-v0", world_model=world_model, horizon=horizon, ends=False)
     first = {"frames": true.frames[:1], "actions": actions[:0]}
     return true, _shown(dream, actions, seed=seed, options=first)
 

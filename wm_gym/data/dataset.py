@@ -114,6 +114,11 @@ class Dataset:
         """By row: whether the transition that leaves that frame reaches a terminal state."""
         return self._columns.terminated
 
+    @property
+    def ended(self) -> Bool[np.ndarray, "episodes"]:
+        """Which episodes terminated, in the order of the index."""
+        return self.terminated[self.index["start"] + self.index["length"] - 2]
+
     def fact(self, name: str) -> np.ndarray:
         """By row, shaped (n, *shape)."""
         if name not in self.spec.facts:

@@ -37,6 +37,7 @@ class DreamEnv(WorldEnv):
         horizon: int | None = None,
         success_threshold: float | None = None,
         terminate_on_success: bool = False,
+        ends: bool = True,
         obs_type: str = "pixels",
         render_mode: str | None = None,
         gradient: str = "surrogate",
@@ -49,6 +50,7 @@ class DreamEnv(WorldEnv):
         world = dream_world(
             world_model, 1, system=system, device=device, dtype=dtype, starts=starts,
             denoising_steps=denoising_steps, deterministic=deterministic, obs_type=obs_type,
+            ends=ends,
         )  # fmt: skip
         self._hook = GradientHook(world, gradient)
         rules = rules_of(world.system, horizon, success_threshold, terminate_on_success)
@@ -97,6 +99,7 @@ class DreamVectorEnv(WorldVectorEnv):
         max_episode_steps: int | None = None,
         success_threshold: float | None = None,
         terminate_on_success: bool = False,
+        ends: bool = True,
         obs_type: str = "pixels",
         render_mode: str | None = None,
         gradient: str = "surrogate",
@@ -112,6 +115,7 @@ class DreamVectorEnv(WorldVectorEnv):
         world = dream_world(
             world_model, num_envs, system=system, device=device, dtype=dtype, starts=starts,
             denoising_steps=denoising_steps, deterministic=deterministic, obs_type=obs_type,
+            ends=ends,
         )  # fmt: skip
         self._hook = GradientHook(world, gradient)
         rules = rules_of(world.system, horizon, success_threshold, terminate_on_success)
@@ -119,6 +123,11 @@ class DreamVectorEnv(WorldVectorEnv):
             world, rules, render_mode=render_mode, autoreset_mode=autoreset_mode,
             staggered=staggered,
         )  # fmt: skip
+
+    @property
+    def can_terminate(self) -> bool:
+        """Whether there can be any end but that of time."""
+        return self._hook.world.ends or self._episodes.rules.terminate_on_success
 
     @property
     def surrogate(self) -> Surrogate:
@@ -162,6 +171,7 @@ def dream_world(
     starts: str | Path,
     deterministic: bool,
     obs_type: str,
+    ends: bool,
 ) -> DreamWorld:
     """The world behind a dreaming environment, every choice checked."""
     model = loaded(world_model, device=device, dtype=dtype, deterministic=deterministic)
@@ -170,9 +180,12 @@ def dream_world(
     whole = isinstance(steps, (int, np.integer)) and not isinstance(steps, bool)
     if not (whole and 1 <= steps <= 100):
         raise ValueError(f"denoising_steps is {steps!r}, expected a whole number from 1 to 100")
+    if not isinstance(ends, (bool, np.bool_)):
+        raise ValueError(f"ends is {ends!r}, expected True or False")
     sampling = Sampling(
-        denoising_steps=int(steps), deterministic=bool(deterministic), obs_type=obs_type
-    )
+        denoising_steps=int(steps), deterministic=bool(deterministic), obs_type=obs_type,
+        ends=bool(ends),
+    )  # fmt: skip
     with explain_memory(num_envs):
         return DreamWorld(
             record, model, num_envs, sampling=sampling, starts=_starts(model, starts)

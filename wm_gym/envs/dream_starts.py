@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int
 
 from wm_gym.data import Dataset
 from wm_gym.models.starts import Start
@@ -22,20 +22,25 @@ class StartSource(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class LoggedStarts:
-    """Every logged frame with what came before it, as far as the context looks back."""
+    """Every logged frame that something came after, or may have, with what came before it, as far
+    as the context looks back."""
 
     dataset: Dataset
     context: int
 
     def __len__(self) -> int:
-        return self.dataset.num_frames
+        return int(self._many().sum())
+
+    def _many(self) -> Int[np.ndarray, "episodes"]:
+        """Frames of each episode, without the one where it terminated."""
+        return np.asarray(self.dataset.index["length"] - self.dataset.ended)
 
     def __getitem__(self, i: int) -> Start:
-        index = self.dataset.index
-        ends = np.cumsum(index["length"])
+        index, many = self.dataset.index, self._many()
+        ends = np.cumsum(many)
         episode = int(np.searchsorted(ends, i, side="right"))
         begin = int(index["start"][episode])
-        last = begin + i - int(ends[episode] - index["length"][episode])
+        last = begin + i - int(ends[episode] - many[episode])
         rows = np.arange(max(begin, last - self.context + 1), last + 1)
         return Start(frames=self.dataset.frames(rows), action=self.dataset.action[rows[:-1]])
 

@@ -38,6 +38,8 @@ class Sampling:
     denoising_steps: int
     deterministic: bool
     obs_type: str
+    ends: bool
+    """Whether dreams end where the model says so."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -116,6 +118,8 @@ class DreamWorld:
         self._covers = origin is None or origin.has_coverage
         self._frames = np.zeros((n, *system.frame_shape), np.uint8)
         self._coverage, self._ended = np.zeros(n), np.zeros(n, bool)
+        self.ends = sampling.ends and bool(model.heads.config.ends)
+        """Whether there can be any end but that of time."""
         self._key, self._step = np.zeros(n, np.int64), np.zeros(n, np.int64)
         self.tape: Tape | None = None
         """Of the step that is going on, if it is to be differentiated."""
@@ -170,7 +174,7 @@ class DreamWorld:
         self._state = _placed_state(self._state, chosen, _detached(after.state))
         self._frames[chosen] = after.frames.cpu().numpy()
         self._coverage[chosen] = after.coverage.detach().cpu().numpy()
-        self._ended[chosen] = after.ended.cpu().numpy()
+        self._ended[chosen] = after.ended.cpu().numpy() if self.ends else False
         reward[chosen] = after.reward.detach().cpu().numpy()
         self._filtered[chosen] = self._filters(tape)
         if self._filters(tape):
@@ -319,6 +323,7 @@ class DreamWorld:
             self.filter.features = _placed(self.filter.features, chosen, features)
         self._filtered[i] = self._filtering
         self._frames[i], self._coverage[i] = snapshot.frame, snapshot.coverage
+        self._ended[i] = False
         self._key[i], self._step[i] = snapshot.key, snapshot.step
 
 

@@ -8,8 +8,9 @@ from jaxtyping import Bool, Int
 from wm_gym.data import Dataset, Windows
 from wm_gym.evaluation.rollouts import Dreamer, Plan
 
-AHEAD = 15
-"""Steps before an end that a dream begins, where episodes are long enough."""
+AHEAD, LEAST = 15, 5
+"""Steps before an end that a dream begins: the first where most episodes that ended are so long,
+and no fewer than the second, where early and in time would be the same."""
 
 CLOSE = 2
 """Steps before the true end that count as in time. Later cannot be seen: no actions were logged."""
@@ -21,15 +22,18 @@ class Ends:
     """Of each dream."""
 
     ended: int
-    """Dreams of episodes that terminated with their last step."""
+    """Dreams that lead to an end, the last step of an episode that terminated."""
 
     in_time: float
     early: float
     missed: float
     """Shares of them; `missed` are those that had not ended by then."""
 
+    short: int
+    """Episodes that terminated and are too short to be dreamt of."""
+
     going: int
-    """Dreams of episodes that went on."""
+    """Dreams that lead to no end, nor as close to one as counts as in time."""
 
     false: float
     """The share of them that ended nevertheless."""
@@ -37,18 +41,19 @@ class Ends:
 
 def ends(dreamer: Dreamer, dataset: Dataset, *, count: int, seed: int) -> Ends | None:
     """None where there is nothing to tell: no episode that is long enough terminated."""
-    context, index = dreamer.model.context, dataset.index
-    last = index["start"] + index["length"] - 1
-    steps = int(min(AHEAD, index["length"].max() - context))
-    terminated = dataset.terminated[last - 1] & (index["length"] >= context + steps)
-    if steps < 1 or not terminated.any():
+    context, over, length = dreamer.model.context, dataset.ended, dataset.index["length"]
+    if not over.any():
         return None
-    rng, length = np.random.default_rng(seed), context + steps
-    chosen = rng.permutation(last[terminated])[:count]
-    windows = Windows(dataset, length=length, batch_size=count, seed=seed).rows(0)
-    going = windows[:, ~dataset.terminated[windows[-2]]]
-    told = _dreamt(dreamer, dataset, chosen - np.arange(length)[::-1, None])
-    others = _dreamt(dreamer, dataset, going)
+    steps = int(np.clip(np.median(length[over]) - context, LEAST, AHEAD))
+    fits, last = over & (length >= context + steps), dataset.index["start"] + length - 1
+    if not fits.any():
+        return None
+    chosen = np.random.default_rng(seed).permutation(last[fits])[:count]
+    windows = Windows(dataset, length=context + steps, batch_size=count, seed=seed).rows(0)
+    episode = np.searchsorted(dataset.index["start"], windows[-1], side="right") - 1
+    near = over[episode] & (last[episode] - windows[-1] <= CLOSE)
+    told = _dreamt(dreamer, dataset, chosen - np.arange(context + steps)[::-1, None])
+    others = _dreamt(dreamer, dataset, windows[:, ~near])
     first = np.where(told.any(0), told.argmax(0) + 1, steps + 1)
     early = first < steps - CLOSE
     return Ends(
@@ -57,8 +62,9 @@ def ends(dreamer: Dreamer, dataset: Dataset, *, count: int, seed: int) -> Ends |
         in_time=float((~early & (first <= steps)).mean()),
         early=float(early.mean()),
         missed=float((first > steps).mean()),
-        going=going.shape[1],
-        false=float(others.any(0).mean()) if going.size else 0.0,
+        short=int((over & ~fits).sum()),
+        going=others.shape[1],
+        false=float(others.any(0).mean()) if others.size else 0.0,
     )
 
 
@@ -79,8 +85,10 @@ def ends_text(name: str, found: Ends) -> str:
     text = (
         f"{name}: of {found.ended:,} dreams of {found.steps} steps that lead to an end, "
         f"{found.in_time:.0%} end in the last {CLOSE + 1} steps, {found.early:.0%} before, "
-        f"{found.missed:.0%} not at all"
+        f"{found.missed:.0%} not by then"
     )
-    if not found.going:
-        return text
-    return f"{text}; of {found.going:,} that do not, {found.false:.1%} end"
+    if found.going:
+        text += f"; of {found.going:,} that do not, {found.false:.1%} end"
+    if found.short:
+        text += f" ({found.short:,} episodes that ended were too short)"
+    return text

@@ -59,7 +59,8 @@ PACKAGED = Path(__file__).parent.parent / "packaged"
 LARGEST_CONFIG, LARGEST_PART = 1 << 20, 1 << 32
 LARGEST_NUMBER, LARGEST_DEPTH, LONGEST_NAME = 4096, 64, 100
 LATER = {"heads": {"ends"}}
-"""Settings that older folders of this format lack; they have the default."""
+"""Settings that came later: they are kept where they are not the default alone, so that folders
+without need no newer wm_gym."""
 
 SCALES = (1e-6, 1e6)
 """What a scale or noise level can be: the dream divides by it."""
@@ -232,7 +233,10 @@ def _check_part(name: str, part: Any) -> None:
     arguments, parameters = part.get("config"), inspect.signature(kind).parameters
     lacking = LATER.get(name, set())
     if not isinstance(arguments, dict) or set(arguments) | lacking != set(parameters):
-        raise ValueError(f"part {name} needs exactly the settings {sorted(parameters)}")
+        needed = sorted(set(parameters) - lacking)
+        raise ValueError(
+            f"part {name} needs exactly the settings {needed}, or {sorted(lacking)} too"
+        )
     for argument, value in arguments.items():
         _check_setting(f"{name}.{argument}", value, parameters[argument].default)
     if arguments.get("blocks", 1) > LARGEST_DEPTH:

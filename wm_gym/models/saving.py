@@ -22,6 +22,7 @@ from wm_gym.models.folder import (
     FILES,
     FORMAT,
     LARGEST_CONFIG,
+    LATER,
     LOGGED,
     LOGGED_DTYPES,
     PART_FILES,
@@ -112,7 +113,7 @@ def _write(world_model: WorldModel, folder: Path, readme: str | None) -> None:
             "facts": dict(card.facts),
             **({} if card.origin is None else {"origin": asdict(card.origin)}),
             "parts": {
-                name: {"class": type(part).__name__, "config": _settings(part)}
+                name: {"class": type(part).__name__, "config": _settings(name, part)}
                 for name, part in parts.items()
             },
             "sha256": {name: sha256(content).hexdigest() for name, content in tensors.items()},
@@ -137,8 +138,13 @@ def _plain(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().float().contiguous()
 
 
-def _settings(part: Any) -> dict[str, Any]:
-    return {name: part.config[name] for name in inspect.signature(type(part)).parameters}
+def _settings(of: str, part: Any) -> dict[str, Any]:
+    kept = {}
+    for name, parameter in inspect.signature(type(part)).parameters.items():
+        value = part.config[name]
+        if name not in LATER.get(of, ()) or value != parameter.default:
+            kept[name] = value
+    return kept
 
 
 def _readme(world_model: WorldModel) -> str:

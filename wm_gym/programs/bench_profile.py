@@ -77,7 +77,12 @@ def bench_profile(dreams: Dreams, *, seconds: float, rounds: int) -> dict[str, A
 def _clocked(model: WorldModel, seconds: float, title: str) -> Clock:
     """Steps of an environment, and what happens within them; no episode ends meanwhile."""
     envs = gym.make_vec(
-        "WM-v0", num_envs=NUM_ENVS, world_model=model, denoising_steps=1, horizon=1 << 30
+        "WM-v0",
+        num_envs=NUM_ENVS,
+        world_model=model,
+        denoising_steps=1,
+        horizon=1 << 30,
+        ends=False,
     )
     env = envs.unwrapped
     assert isinstance(env, DreamVectorEnv)

@@ -90,7 +90,7 @@ def _dreams(window: Window) -> tuple[Forward, Sequence[nn.Module]]:
     model = model.to(window.device).cast(DTYPES[window.dtype])
     made_env = gym.make_vec(
         "WM-v0", num_envs=window.num_envs, world_model=model, obs_type="latent", horizon=NEVER,
-        denoising_steps=window.denoising_steps, gradient=window.mode,
+        ends=False, denoising_steps=window.denoising_steps, gradient=window.mode,
     )  # fmt: skip
     env = made_env.unwrapped
     assert isinstance(env, DreamVectorEnv)

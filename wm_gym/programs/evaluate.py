@@ -197,17 +197,19 @@ class _Evaluation:
 
     def ends(self) -> dict[str, Ends]:
         """Of behaviours whose episodes terminated, where the world model has learned of ends."""
-        if not self.dreamer.model.heads.config.ends:
-            return {}
-        count, seed = self.config.rollouts, self.config.seed
-        found = {
-            name: ends(self.dreamer, dataset, count=count, seed=seed)
-            for name, dataset in self.datasets.items()
-        }
-        known = {name: each for name, each in found.items() if each is not None}
-        for name, each in known.items():
-            print(ends_text(name, each), end="\n\n")
-        return known
+        found, config = dict[str, Ends](), self.config
+        for name, dataset in self.datasets.items():
+            if not (many := int(dataset.ended.sum())):
+                continue
+            text = f"{name}: {many:,} of {len(dataset):,} episodes terminated, but "
+            if not self.dreamer.model.heads.config.ends:
+                text += "the world model has seen none that did: its dreams go on"
+            elif each := ends(self.dreamer, dataset, count=config.rollouts, seed=config.seed):
+                found[name], text = each, ends_text(name, each)
+            else:
+                text += "too early to tell whether dreams do"
+            print(text, end="\n\n")
+        return found
 
     def shoot(self) -> None:
         """The filmstrip and the film, of whole episodes where there are any."""

@@ -203,7 +203,7 @@ class _Card:
     def _env(self) -> DreamVectorEnv:
         return DreamVectorEnv(
             self.model, min(AT_ONCE, len(self.cases)), obs_type="latent",
-            denoising_steps=self.denoising_steps, autoreset_mode="Disabled",
+            denoising_steps=self.denoising_steps, autoreset_mode="Disabled", ends=False,
             horizon=max(self.system.horizon, STEPS + 1),
         )  # fmt: skip
 

@@ -31,6 +31,8 @@ class Side:
     tool: tuple[float, float] | None
     """Where it is, as a share of the picture's width and height."""
 
+    over: bool = False
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scene:
@@ -44,7 +46,10 @@ class Scene:
     arrow: Float[np.ndarray, "a"] | None
     """Which action would raise the dream's reward, and by how much; none once it is over."""
 
-    over: bool
+    @property
+    def over(self) -> bool:
+        """Once one of them is."""
+        return any(side.over for side in (self.real, self.dream) if side is not None)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,21 +106,20 @@ class Session:
             _, info = self._dream.reset(seed=seed, options=options)
             dream = self._dream_side(info, None, real)
         still = np.zeros(self.system.action_size, np.float32)
-        self.scenes, self.left = [self._scene(still, real, dream, over=False)], []
+        self.scenes, self.left = [self._scene(still, real, dream)], []
 
     def step(self, action: Float[np.ndarray, "a"]) -> None:
         """The same action for both; nothing happens once one of them is over."""
         if self.now.over:
             return
-        real, dream, over = None, None, False
+        real = dream = None
         if self._real is not None:
             obs, reward, terminated, truncated, info = self._real.step(action)
-            real, over = self._real_side(obs, info, reward), terminated or truncated
+            real = self._real_side(obs, info, reward, over=terminated or truncated)
         if self._dream is not None:
             _, reward, terminated, truncated, info = self._dream.step(action)
-            dream = self._dream_side(info, reward, real)
-            over = over or terminated or truncated
-        self.scenes.append(self._scene(np.array(action), real, dream, over=over))
+            dream = self._dream_side(info, reward, real, over=terminated or truncated)
+        self.scenes.append(self._scene(np.array(action), real, dream))
 
     def save(self) -> None:
         """Remember this moment, to go back to as often as one likes."""
@@ -149,8 +153,7 @@ class Session:
         }
         _, info = self._dream.reset(options=options)
         dream = self._dream_side(info, None, self.now.real)
-        arrow = None if self.now.over else self._arrow()
-        self.scenes[-1] = replace(self.now, dream=dream, arrow=arrow)
+        self.scenes[-1] = self._scene(self.now.action, self.now.real, dream)
 
     def close(self) -> None:
         for env in (self._real, self._dream):
@@ -160,18 +163,18 @@ class Session:
     def _actions(self) -> list[np.ndarray]:
         return [scene.action for scene in self.scenes[1:]]
 
-    def _scene(
-        self, action: np.ndarray, real: Side | None, dream: Side | None, *, over: bool
-    ) -> Scene:
-        arrow = None if over or dream is None else self._arrow()
-        return Scene(action=action, real=real, dream=dream, arrow=arrow, over=over)
+    def _scene(self, action: np.ndarray, real: Side | None, dream: Side | None) -> Scene:
+        scene = Scene(action=action, real=real, dream=dream, arrow=None)
+        return scene if scene.over or dream is None else replace(scene, arrow=self._arrow())
 
     def _arrow(self) -> Float[np.ndarray, "a"] | None:
         if self._dream is None or not self._arrow_steps:
             return None
         return reward_slope(self._dream, self._arrow_steps)
 
-    def _real_side(self, obs: np.ndarray, info: dict[str, Any], reward: float | None) -> Side:
+    def _real_side(
+        self, obs: np.ndarray, info: dict[str, Any], reward: float | None, *, over: bool = False
+    ) -> Side:
         self._note("real", info)
         return Side(
             frame=obs,
@@ -179,9 +182,17 @@ class Session:
             reward=reward,
             uncertainty=None,
             tool=tool_at(self.system, info["state"]),
+            over=over,
         )
 
-    def _dream_side(self, info: dict[str, Any], reward: float | None, real: Side | None) -> Side:
+    def _dream_side(
+        self,
+        info: dict[str, Any],
+        reward: float | None,
+        real: Side | None,
+        *,
+        over: bool = False,
+    ) -> Side:
         """Where the tool is, is read off the picture, or else as in the real system."""
         assert self._dream is not None
         self._note("dream", info)
@@ -196,6 +207,7 @@ class Session:
             reward=reward,
             uncertainty=info["uncertainty"],
             tool=tool,
+            over=over,
         )
 
     def _note(self, side: str, info: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
+from wm_gym.evaluation.ends import Ends, ends_text
 from wm_gym.models.folder import CURVES
 from wm_gym.models.world_model import Card, WorldModel
 from wm_gym.programs.train import WORLD_MODEL
@@ -69,6 +70,8 @@ def release(run: Path, to: Path, /, fidelity: Path = Path("out/fidelity/fidelity
         "scores": scores,
         "scored_on": {name: each["hash"] for name, each in figures["datasets"].items()},
     }
+    if figures.get("ends"):
+        facts["ends"] = figures["ends"]
     world_model.card = replace(world_model.card, facts=facts)
     world_model.save_pretrained(to, readme=_card(world_model, curves))
     picture = io.BytesIO()
@@ -140,7 +143,7 @@ Open loop, from real frames under the logged actions, on episodes that were neve
 medians over rollouts, by step (`wm-gym evaluate`).
 
 {_scores(facts["scores"])}
-
+{_ends(facts.get("ends", {}))}
 Meant for training and comparing policies in simulation research. {knows}
 Far from what its data covers it may be confidently wrong; `info["uncertainty"]` says where it
 expects to be.
@@ -163,6 +166,11 @@ def _training(curves: dict[str, list[dict[str, float]]]) -> str:
             f"| {part} | {last['step']:,} | {last['loss']:.3g} | {name} {last[score]:.3g} |"
         )
     return "\n".join(lines)
+
+
+def _ends(found: Mapping[str, Any]) -> str:
+    lines = [f"* {ends_text(name, Ends(**each))}\n" for name, each in found.items()]
+    return f"\n{''.join(lines)}\n" if lines else "\n"
 
 
 def _scores(scores: dict[str, dict[str, dict[str, float]]]) -> str:

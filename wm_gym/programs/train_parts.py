@@ -189,7 +189,7 @@ class Run:
             change_scale=dreamt.change_scale,
             reward_mean=mean,
             reward_scale=spread,
-            ends=bool(self.dataset.terminated.any()),
+            ends=self._ends_within(dreamt.context + 1),
         )
         trainer = Trainer(model, config.heads, self.accelerator)
         windows = self._windows(trainer, dreamt.context + 1)
@@ -199,6 +199,11 @@ class Run:
         if not self.dataset.spec.has_reward:
             silenced(heads.reward)
         return heads
+
+    def _ends_within(self, length: int) -> bool:
+        """Whether any window of so many frames leads to where its episode terminated."""
+        long = self.dataset.index["length"] >= length
+        return bool((long & self.dataset.ended).any())
 
     def eye(self, autoencoder: Autoencoder, heads: Heads, latents: np.ndarray) -> LocalModel:
         """A local model that sees, and does not know yet what to make of it."""
@@ -270,7 +275,10 @@ class Run:
     ) -> Model:
         """One part to its end, saved every few minutes and when it is interrupted."""
         if (checkpoint := folder / CHECKPOINT).exists():
-            trainer.load_state_dict(load_checkpoint(checkpoint))
+            try:
+                trainer.load_state_dict(load_checkpoint(checkpoint))
+            except ValueError as error:
+                raise ValueError(f"{error}; or delete {folder} to train it anew") from error
         bar = tqdm(
             total=trainer.config.updates,
             initial=trainer.step,

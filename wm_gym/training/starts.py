@@ -12,10 +12,10 @@ def choose_starts(dataset: Dataset, *, count: int, context: int, seed: int) -> S
     rng = np.random.default_rng(seed)
     episodes = rng.permutation(len(dataset))
     chosen = [dataset.index[episodes[i % len(episodes)]] for i in range(count)]
+    ended = dataset.ended[episodes]
     starts = []
     for i, entry in enumerate(chosen):
-        last = entry["start"] + entry["length"] - 1
-        span = int(entry["length"]) - context - int(dataset.terminated[last - 1])
+        span = int(entry["length"]) - context - int(ended[i % len(ended)])
         if i % 2 or span < 0:
             rows = np.array([entry["start"]])
         else:
