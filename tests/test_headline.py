@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from headline import readme, release, trust
 from headline.arrivals import times_fewer
-from headline.plots import curves_figure, draw_curves
+from headline.plots import colours, curves_figure, draw_curves
 from headline.records import (
     DREAM,
     GYM,
@@ -460,6 +460,11 @@ def test_what_the_readme_shows_is_told_and_drawn_from_its_records(tmp_path, caps
 
 
 # Pictures
+
+
+def test_nobody_shares_a_colour():
+    agents = ["FoG", "PPO", "SAC", *(f"FoG without part {i}" for i in range(10))]
+    assert len(set(colours(agents).values())) == len(agents)
 
 
 def test_curves_are_drawn_over_samples_and_time(tmp_path):

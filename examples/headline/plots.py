@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, cycle
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from headline.table import THRESHOLDS, compare
 from headline.verdict import headline
 
 _KNOWN = {"FoG": "C0", "PPO": "C1", "SAC": "C2"}
+_OTHERS = ("C3", "C4", "C5", "C6", "C7", "C8", "C9", "black", "goldenrod", "navy")
 _UNITS = {"hours": 3600, "minutes": 60, "seconds": 1}
 
 SAMPLES = "imagined samples"
@@ -42,7 +43,7 @@ class Panel:
 def colours(agents: Sequence[str]) -> dict[str, str]:
     """FoG's, PPO's and SAC's are the same in every picture."""
     others = dict.fromkeys(agent for agent in agents if agent not in _KNOWN)
-    return _KNOWN | {agent: f"C{len(_KNOWN) + number}" for number, agent in enumerate(others)}
+    return _KNOWN | dict(zip(others, cycle(_OTHERS), strict=False))
 
 
 def draw_curves(
