@@ -20,8 +20,12 @@ from wm_gym.data.collect import Recipe, Source, collect_episodes
 from wm_gym.data.pixels import cell_of, make_pixel_env, suitable_picture
 from wm_gym.models.heads import Heads
 from wm_gym.models.world_model import Card, WorldModel
+from wm_gym.programs import train_parts
+from wm_gym.programs.train import PRESETS as TRAIN
+from wm_gym.programs.train import train
 from wm_gym.programs.train_config import Train, check_data, context_of, origin_of, patch_of
 from wm_gym.systems import Bounds, Origin
+from wm_gym.training.checkpoint import load_checkpoint
 from wm_gym.training.heads import silenced
 
 ROOT = Path(__file__).parent.parent
@@ -225,6 +229,22 @@ def test_sizes_follow_the_pictures(logged, tmp_path):
         check_data(Train(data=logged.folder, out=tmp_path, rollout=80), logged)
     with pytest.raises(ValueError, match="patch is 3, expected a divisor of the frame's 16×20"):
         check_data(Train(data=logged.folder, out=tmp_path, patch=3, rollout=3, sequence=3), logged)
+
+
+@pytest.mark.parametrize(("before", "after", "kept"), [(0.5, 0.4, True), (0.5, 0.6, False)])
+def test_what_refining_would_spoil_stays_as_it_was(
+    logged, tmp_path, monkeypatch, capsys, before, after, kept
+):
+    """Of two global models the one that goes less astray is the world model's."""
+    off = iter((before, after))
+    monkeypatch.setattr(train_parts, "astray", lambda *_: next(off))
+    train(replace(TRAIN["tiny"][1], data=logged.folder, out=tmp_path, patch=4))
+    assert ("not refined, then" in capsys.readouterr().out) == (not kept)
+    model = WorldModel.from_pretrained(tmp_path / "world-model")
+    assert model.card.facts["refined"] is kept
+    part = "refined" if kept else "global_model"
+    average = load_checkpoint(tmp_path / part / "checkpoint.pt")["average"]
+    assert torch.equal(model.global_model.out.weight, average["out.weight"])
 
 
 def test_a_silenced_head_says_nothing_but_0():

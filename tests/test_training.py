@@ -17,7 +17,7 @@ from wm_gym.programs.train_parts import _save as save_part
 from wm_gym.training.autoencoder import ReconstructionLoss, median_frame
 from wm_gym.training.checkpoint import load_checkpoint, save_checkpoint
 from wm_gym.training.film import filmstrip
-from wm_gym.training.global_model import DenoisingLoss, Dreaming, Scales
+from wm_gym.training.global_model import DenoisingLoss, Dreaming, Scales, astray
 from wm_gym.training.heads import JudgingLoss
 from wm_gym.training.latents import LatentWindows, encode_dataset
 from wm_gym.training.starts import choose_starts
@@ -98,6 +98,17 @@ def test_the_global_model_learns_the_next_latent(dots, latents, rollout):
     first, last = (np.mean([u.scores["error"] for u in p]) for p in (updates[:10], updates[-10:]))
     assert first > 0.8  # of the change between frames
     assert last < 0.4
+
+
+def test_how_far_dreams_go_astray_is_in_units_of_a_step_s_change(dots, latents):
+    model, batch = denoiser(dots, latents), windows_of(dots, latents, CONTEXT + 4).batch(0)
+    still = astray(model, batch, torch.Generator().manual_seed(0))  # as it begins, all stands still
+    off = batch.latents[:, CONTEXT:] - batch.latents[:, CONTEXT - 1 : CONTEXT]
+    expected = off.square().mean(2).sqrt().mean(1).median() / model.config.change_scale
+    assert still == pytest.approx(float(expected), rel=0.1)
+    run = trainer(model, updates=300, ema=0.9)
+    list(run.train(windows_of(dots, latents), DenoisingLoss(Dreaming())))
+    assert astray(run.average, batch, torch.Generator().manual_seed(0)) < 0.5 * still
 
 
 def test_heads_learn_reward_coverage_and_how_far_a_step_is_off(dots, latents):

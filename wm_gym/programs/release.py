@@ -135,7 +135,7 @@ env = gym.make("wm_gym:WM-v0", world_model="path/to/this/folder")
 * **Command:** `{facts["command"]}` (commit `{facts["commit"]}`, torch {facts["torch"]})
 * **Looks back on** {world_model.context} frames; **denoiser calls a frame:** {card.denoising_steps}
 
-{_training(curves)}
+{_training(curves, refined=facts.get("refined", True))}
 
 ![Curves](curves.png)
 
@@ -157,13 +157,14 @@ def _logged(card: Card) -> str:
     return f"{', '.join(kinds[:-1])} and {kinds[-1]}"
 
 
-def _training(curves: dict[str, list[dict[str, float]]]) -> str:
+def _training(curves: dict[str, list[dict[str, float]]], *, refined: bool) -> str:
     lines = ["| part | updates | loss at the end | score at the end |", "|---|---|---|---|"]
     for part, rows in curves.items():
         last, score = rows[-1], score_of(part, rows)
         name = score.replace("_", " ")
+        kept = "" if refined or part != "refined" else " (not kept)"
         lines.append(
-            f"| {part} | {last['step']:,} | {last['loss']:.3g} | {name} {last[score]:.3g} |"
+            f"| {part}{kept} | {last['step']:,} | {last['loss']:.3g} | {name} {last[score]:.3g} |"
         )
     return "\n".join(lines)
 

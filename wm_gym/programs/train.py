@@ -81,7 +81,7 @@ def train(config: Annotated[TrainOfPreset, tyro.conf.arg(name="")]) -> None:
     autoencoder = run.autoencoder()
     latents = run.latents(autoencoder)
     global_model = run.global_model(autoencoder, latents)
-    global_model = run.refined(global_model, autoencoder, latents)
+    unrefined, global_model = global_model, run.refined(global_model, autoencoder, latents)
     heads = run.heads(global_model, latents)
     seeing = run.eye(autoencoder, heads, latents)
     embedding = run.embedding(seeing)
@@ -93,7 +93,7 @@ def train(config: Annotated[TrainOfPreset, tyro.conf.arg(name="")]) -> None:
         autoencoder, global_model, heads, local_model,
         card=Card(
             system=dataset.spec.robot_type or "",
-            facts=_facts(config, dataset),
+            facts={**_facts(config, dataset), "refined": global_model is not unrefined},
             origin=origin_of(dataset),
         ),
         starts=choose_starts(dataset, count=config.starts, context=context, seed=0),

@@ -34,13 +34,16 @@ from wm_gym.training.autoencoder import ReconstructionLoss, median_frame
 from wm_gym.training.checkpoint import load_checkpoint, save_checkpoint
 from wm_gym.training.eye import SeeingLoss, SeenWindows
 from wm_gym.training.film import filmstrip
-from wm_gym.training.global_model import DenoisingLoss, Scales
+from wm_gym.training.global_model import DenoisingLoss, Scales, astray
 from wm_gym.training.heads import JudgingLoss, reward_scale, silenced
 from wm_gym.training.latents import Encode, LatentWindows, encode_dataset
 from wm_gym.training.local_model import FilteringLoss, FilterWindows
 from wm_gym.training.trainer import Loss, Trainer, Update
 
 CHECKPOINT, CURVE, PICTURE = "checkpoint.pt", "curve.jsonl", "picture.png"
+LONG, JUDGED = 50, 2**20
+"""Steps of the dreams that settle whether refining helped, and the seed they are drawn by."""
+
 FILMED = (0, 1, 2, 5, 10, 15, 30, 50)
 """Frames after the context that the filmstrip shows."""
 
@@ -150,14 +153,30 @@ class Run:
     def refined(
         self, global_model: GlobalModel, autoencoder: Autoencoder, latents: np.ndarray
     ) -> GlobalModel:
-        """The same, trained further on its own rollouts."""
+        """The same, trained further on its own rollouts; or as it was, where that does not help.
+
+        It teaches to come back from slips. Where speeds have to be told from small differences of
+        frames, slips look like speeds, and refining may spoil a good model.
+        """
         config = self.config
         model = GlobalModel.from_config(global_model.config)
         model.load_state_dict(global_model.state_dict())
         trainer = Trainer(model, config.refining, self.accelerator)
         folder = config.out / "refined"
         loss = DenoisingLoss(config.dreaming, rollout=config.rollout)
-        return self._train_global(folder, trainer, autoencoder, latents, loss)
+        refined = self._train_global(folder, trainer, autoencoder, latents, loss)
+        length = min(model.config.context + LONG, int(self.dataset.index["length"].max()))
+        windows = Windows(self.dataset, length=length, batch_size=256, seed=JUDGED)
+        batch = LatentWindows(windows=windows, latents=latents).batch(0)
+        before, after = (
+            astray(each, batch, torch.Generator().manual_seed(JUDGED))
+            for each in (global_model, refined)
+        )
+        self.accelerator.print(
+            f"dreams of {length - model.config.context} steps are off by {before:.2f} of a step's "
+            f"change, refined by {after:.2f}" + ("" if after < before else ": not refined, then")
+        )
+        return refined if after < before else global_model
 
     def _train_global(
         self,

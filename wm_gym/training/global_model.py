@@ -105,6 +105,20 @@ def in_one_call(
     return model.next_latent(context, action, noise, sigmas)
 
 
+@torch.no_grad()
+def astray(model: GlobalModel, batch: LatentBatch, generator: torch.Generator) -> float:
+    """How far dreams of whole windows are off, in units of the change of a step: the mean over
+    steps, of the middle window."""
+    k, device = model.config.context, model.device
+    video, action = batch.latents.to(device), batch.action.to(device)
+    context, missed = video[:, :k], []
+    for j in range(video.shape[1] - k):
+        dreamt = dream_one(model, context, action[:, j : j + k], generator)
+        context = torch.cat([context[:, 1:], dreamt[:, None]], dim=1)
+        missed.append((dreamt - video[:, k + j]).square().mean(1).sqrt())
+    return float(torch.stack(missed).mean(0).median() / model.config.change_scale)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scales:
     """Of a dataset's latents: what the models divide by."""
