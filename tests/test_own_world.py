@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from gymnasium.utils.env_checker import check_env
 from tiny_world import make_world_model
 
@@ -231,6 +232,15 @@ def test_sizes_follow_the_pictures(logged, tmp_path):
         check_data(Train(data=logged.folder, out=tmp_path, patch=3, rollout=3, sequence=3), logged)
 
 
+@pytest.fixture
+def fresh_accelerator():
+    """Accelerate keeps its first precision for the whole process, other tests' included."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.usefixtures("fresh_accelerator")
 @pytest.mark.parametrize(("before", "after", "kept"), [(0.5, 0.4, True), (0.5, 0.6, False)])
 def test_what_refining_would_spoil_stays_as_it_was(
     logged, tmp_path, monkeypatch, capsys, before, after, kept
