@@ -233,10 +233,8 @@ def _check_part(name: str, part: Any) -> None:
     arguments, parameters = part.get("config"), inspect.signature(kind).parameters
     lacking = LATER.get(name, set())
     if not isinstance(arguments, dict) or set(arguments) | lacking != set(parameters):
-        needed = sorted(set(parameters) - lacking)
-        raise ValueError(
-            f"part {name} needs exactly the settings {needed}, or {sorted(lacking)} too"
-        )
+        needed, too = sorted(set(parameters) - lacking), f", or {sorted(lacking)} too"
+        raise ValueError(f"part {name} needs exactly the settings {needed}{too if lacking else ''}")
     for argument, value in arguments.items():
         _check_setting(f"{name}.{argument}", value, parameters[argument].default)
     if arguments.get("blocks", 1) > LARGEST_DEPTH:

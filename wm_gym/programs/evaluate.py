@@ -207,7 +207,7 @@ class _Evaluation:
             elif each := ends(self.dreamer, dataset, count=config.rollouts, seed=config.seed):
                 found[name], text = each, ends_text(name, each)
             else:
-                text += "too early to tell whether dreams do"
+                text += "they are too short to tell whether dreams do in time"
             print(text, end="\n\n")
         return found
 
