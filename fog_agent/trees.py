@@ -2,12 +2,12 @@
 
 Numbers, text, lists, tuples, dictionaries, tensors and arrays come back as they were, but NumPy's
 numbers as Python's. Dataclasses and NumPy's generators come back by the example of one at hand, so
-no file says what to build.
+no file says what to build; fields that came later have their defaults.
 """
 
 import copy
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -85,7 +85,8 @@ def _generator(state: Any, like: Any) -> np.random.Generator:
 def _record(values: dict[str, Any], tensors: dict[str, Tensor], like: Any) -> Any:
     if not is_dataclass(like) or isinstance(like, type):
         raise ValueError(f"there are {sorted(values)} where the environment has no record")
-    if set(values) != {field.name for field in fields(like)}:
+    known = {field.name: field.default is MISSING for field in fields(like)}
+    if not {name for name, needed in known.items() if needed} <= set(values) <= set(known):
         raise ValueError(f"there are {sorted(values)}, expected those of a {type(like).__name__}")
     each = {name: unpack(v, tensors, getattr(like, name)) for name, v in values.items()}
     return type(like)(**each)

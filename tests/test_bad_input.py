@@ -356,6 +356,12 @@ def of_dot(state, world):
     return env.get_state()
 
 
+def of_another_model(state, world):
+    env = gym.make("WM-v0", world_model=make_world_model(seed=1)).unwrapped
+    env.reset(seed=0)
+    return env.get_state()
+
+
 @rows(
     ("None", lambda state, world: None, TypeError, "got a NoneType, expected what get_state"),
     ("a number", lambda state, world: 5, TypeError, "got a int, expected what get_state"),
@@ -368,7 +374,14 @@ def of_dot(state, world):
     ("other actions", in_world(action=lambda a: a[:1]), ValueError, "another world model"),
     ("other frames", in_world(frame=lambda f: f[:50]), ValueError, "another world model"),
     ("NaN", in_world(latents=lambda z: z * np.nan), ValueError, "finite"),
-)
+    ("another model of equal sizes", of_another_model, ValueError, "it is of another world model"),
+    ("a frame of numbers", in_world(frame=lambda f: f / 2), ValueError, "a frame of float64"),
+    ("no latents", in_world(latents=lambda z: None), ValueError, "latents of shape"),
+    ("a key too long", in_world(key=lambda k: 2**64), ValueError, "key is 1844674"),
+    ("a clock of texts", lambda state, world: replace(state, elapsed="x"), ValueError,
+     "the snapshot's elapsed is 'x', expected a whole number"),
+    ("no generator", lambda state, world: replace(state, rng=None), TypeError, "a Generator"),
+)  # fmt: skip
 def test_snapshots(env, world, how, exception, message):
     good = env.get_state()
     bad = how(good[0], world) if isinstance(good, tuple) else how(good, world)
@@ -405,6 +418,38 @@ def test_a_dreams_snapshot_is_refused_by_the_real_system(world, kind):
     with pytest.raises(TypeError, match="the snapshot is"):
         env.set_state(given)
     assert pickle.dumps(env.get_state()) == before
+
+
+@pytest.mark.parametrize("kind", ["single", "vector"])
+@pytest.mark.parametrize("bad", [None, (), (1.0, 2.0), "xyz"])
+def test_a_bad_snapshot_of_a_real_system_changes_none_of_them(kind, bad):
+    many = kind == "vector"
+    env = gym.make_vec("Real-Dot-v0", num_envs=2) if many else gym.make("Real-Dot-v0").unwrapped
+    env.reset(seed=0)
+    good = env.get_state()
+    env.step(zero_action(env) + 1)
+    given = (good[0], replace(good[1], world=bad)) if many else replace(good, world=bad)
+    before = pickle.dumps(env.get_state())
+    with pytest.raises(ValueError, match=r"the snapshot's world is .*, expected what Dot.snapshot"):
+        env.set_state(given)
+    assert pickle.dumps(env.get_state()) == before
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_snapshot_goes_on_in_whatever_is_loaded_from_the_same_folder(world, dtype):
+    folder = world.folder / "same"
+    world.model.save_pretrained(folder)
+    env, other = dream(world).unwrapped, dream(world, world_model=folder, dtype=dtype).unwrapped
+    env.reset(seed=0)
+    other.set_state(env.get_state())
+    assert other.get_state().world.model == env.get_state().world.model != ""
+
+
+def test_a_snapshot_of_before_that_tells_no_model_is_restored(world):
+    env = dream(world).unwrapped
+    env.reset(seed=0)
+    state = env.get_state()
+    env.set_state(replace(state, world=replace(state.world, model="")))
 
 
 @rows(

@@ -322,6 +322,30 @@ def test_files_of_before_are_learned_on_from(file):
     assert weights(agents[0]) == weights(agents[1])
 
 
+def test_files_of_before_snapshots_told_their_model_are_learned_on_from(tmp_path):
+    file = FoG(dream(), TINY).learn(WINDOW).save(tmp_path / "agent.zip")
+
+    def without_model(tree):
+        if isinstance(tree, list):
+            return [without_model(each) for each in tree]
+        if not isinstance(tree, dict):
+            return tree
+        return {
+            kind: {n: without_model(v) for n, v in value.items() if n != "model"}
+            if kind == "record" else without_model(value)
+            for kind, value in tree.items()
+        }  # fmt: skip
+
+    def forget(tree):
+        assert '"model"' in json.dumps(tree)
+        changed = without_model(tree)
+        tree.clear()
+        tree.update(changed)
+
+    other = rewritten(file, json_changed("training.json", forget))
+    assert weights(FoG.load(other, dream())) == weights(FoG.load(file, dream()))
+
+
 def test_policies_of_before_act_and_learn(file, tmp_path):
     """They were without critics."""
 

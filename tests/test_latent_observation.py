@@ -518,6 +518,25 @@ def test_snapshots_without_features_or_of_other_models_are_refused(model):
         wrapped.set_state(wild)
 
 
+@pytest.mark.parametrize("native", [False, True])
+def test_features_of_another_model_of_equal_sizes_are_refused(model, native):
+    def make(model):
+        if native:
+            kwargs = {"obs_type": "latent", "world_model": model}
+            return gym.make_vec("Real-PushT-v0", num_envs=2, **kwargs)
+        return LatentObservation(gym.make_vec("Real-PushT-v0", num_envs=2), model)
+
+    env, other = make(model), make(make_world_model(seed=1))
+    for each in (env, other):
+        each.reset(seed=0)
+    before = env.get_state()
+    env.step(actions(1, 2, 2)[0])
+    now = pickle.dumps(env.get_state())
+    with pytest.raises(ValueError, match="it is of another world model"):
+        env.set_state((before[0], other.get_state()[1]))
+    assert pickle.dumps(env.get_state()) == now
+
+
 def test_a_bad_action_or_mask_changes_nothing(model):
     env = LatentObservation(gym.make_vec("Real-PushT-v0", num_envs=2), model)
     env.reset(seed=0)

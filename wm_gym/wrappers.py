@@ -39,6 +39,9 @@ class WrappedState:
     over: bool
     """Whether its episode is."""
 
+    model: str = ""
+    """Fingerprint of the local model; nothing in snapshots of before."""
+
 
 class LatentObservation:
     """Shows an environment of uint8 frames, single or vector, as `obs_type="latent"` does.
@@ -90,14 +93,17 @@ class LatentObservation:
         )
 
     def _state(self, i: int, env: Any, over: bool) -> WrappedState:
-        return WrappedState(env=env, features=self._filter.snapshot(i), over=over)
+        features, model = self._filter.snapshot(i), self._filter.fingerprint
+        return WrappedState(env=env, features=features, over=over, model=model)
 
     def _check_state(self, state: Any) -> None:
         if not isinstance(state, WrappedState):
             raise TypeError(
                 f"got a {type(state).__name__}, expected what the wrapper's get_state() returned"
             )
-        self._filter.check_snapshot(state.features)
+        self._filter.check_snapshot(state.features, state.model)
+        if not isinstance(state.over, (bool, np.bool_)):
+            raise ValueError(f"the snapshot's over is {state.over!r}, expected True or False")
 
 
 class SingleLatentObservation(

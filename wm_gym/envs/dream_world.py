@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,10 @@ from torch import Tensor
 from wm_gym.envs.batches import computed
 from wm_gym.envs.dream_starts import StartSource, given_starts, last_frame, padded
 from wm_gym.envs.latent_filter import LatentFilter
+from wm_gym.envs.snapshots import check_counts, check_finite
 from wm_gym.models.colours import as_colours, to_colour
 from wm_gym.models.coupling import swap
+from wm_gym.models.fingerprint import check_fingerprint, fingerprint
 from wm_gym.models.noise import normal_noise
 from wm_gym.models.starts import Start
 from wm_gym.models.world_model import WorldModel, WorldState
@@ -54,6 +56,8 @@ class DreamState:
     coverage: float
     key: int
     step: int
+    model: str = ""
+    """Fingerprint of the world model; nothing in snapshots of before."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -286,7 +290,12 @@ class DreamWorld:
             coverage=float(self._coverage[i]),
             key=int(self._key[i]),
             step=int(self._step[i]),
+            model=self._fingerprint,
         )
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return fingerprint(self.model)
 
     def check_snapshot(self, snapshot: Any) -> None:
         if not isinstance(snapshot, DreamState):
@@ -297,20 +306,22 @@ class DreamWorld:
             "frame": self._frames.shape[1:],
         }
         for name, shape in expected.items():
-            if (came := getattr(snapshot, name).shape) != tuple(shape):
+            if (came := np.shape(getattr(snapshot, name))) != tuple(shape):
                 raise ValueError(
                     f"the snapshot has a {name} of shape {came}, expected {tuple(shape)}: "
                     "it is of another world model"
                 )
-        if self._filtering and snapshot.features.shape != self.filter.features.shape[1:]:
+        if self._filtering and np.shape(snapshot.features) != self.filter.features.shape[1:]:
             raise ValueError(
-                f"the snapshot has {snapshot.features.size} features, expected "
+                f"the snapshot has {np.size(snapshot.features)} features, expected "
                 f"{self.filter.features.shape[1]}: take it from an environment with "
                 "obs_type='latent'"
             )
-        numbers = (snapshot.latents, snapshot.action, snapshot.error, snapshot.coverage)
-        if not all(np.isfinite(number).all() for number in (*numbers, snapshot.features)):
-            raise ValueError("the snapshot holds numbers that are not finite")
+        if (kind := np.asarray(snapshot.frame).dtype) != np.uint8:
+            raise ValueError(f"the snapshot has a frame of {kind}, expected uint8")
+        check_finite(snapshot, *_STATE, "features", "coverage")
+        check_counts(snapshot, "key", "step")
+        check_fingerprint(snapshot.model, self._fingerprint)
 
     def restore(self, i: int, snapshot: Any) -> None:
         state = WorldState(
@@ -319,7 +330,7 @@ class DreamWorld:
         chosen = np.array([i])
         self._state = _placed_state(self._state, chosen, state)
         if self._filtering:
-            features = torch.from_numpy(snapshot.features)[None]
+            features = torch.as_tensor(snapshot.features)[None]
             self.filter.features = _placed(self.filter.features, chosen, features)
         self._filtered[i] = self._filtering
         self._frames[i], self._coverage[i] = snapshot.frame, snapshot.coverage

@@ -11,6 +11,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
 from jaxtyping import Bool, Float, Float32
 
+from wm_gym.envs.snapshots import check_episode
 from wm_gym.envs.world import World
 from wm_gym.types import Info
 
@@ -166,6 +167,7 @@ class Episodes:
             )
         if state.kind != (kind := type(self.world).__name__):
             raise TypeError(f"the snapshot is of a {state.kind}, not of a {kind}")
+        check_episode(state)
         self.world.check_snapshot(state.world)
 
     def restore(self, i: int, state: EnvState) -> None:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from jaxtyping import Bool, Float, Float32, Int, UInt8
 from torch import Tensor
 
 from wm_gym.envs.batches import computed
+from wm_gym.models.fingerprint import check_fingerprint, fingerprint
 from wm_gym.models.local_model import LocalModel
 from wm_gym.models.starts import Start
 
@@ -88,18 +90,24 @@ class LatentFilter:
     def snapshot(self, i: int) -> Float32[np.ndarray, "f"]:
         return self.features[i].cpu().numpy().copy()
 
-    def check_snapshot(self, features: np.ndarray) -> None:
+    @cached_property
+    def fingerprint(self) -> str:
+        return fingerprint(self.local_model)
+
+    def check_snapshot(self, features: Any, model: str) -> None:
+        """`model`: the fingerprint that goes with the features."""
         size = self.local_model.feature_size
-        if features.shape != (size,):
+        if (shape := np.shape(features)) != (size,):
             raise ValueError(
-                f"the snapshot has features of shape {features.shape}, expected ({size},): "
+                f"the snapshot has features of shape {shape}, expected ({size},): "
                 "it is of another world model"
             )
         if not np.isfinite(features).all():
             raise ValueError("the snapshot holds features that are not finite")
+        check_fingerprint(model, self.fingerprint)
 
     def restore(self, i: int, features: Float32[np.ndarray, "f"]) -> None:
-        placed = torch.from_numpy(features)[None].to(self.features)
+        placed = torch.as_tensor(features)[None].to(self.features)
         self._place(np.array([i]), placed)
 
     def observations(self, which: Bool[np.ndarray, "b"]) -> Float32[np.ndarray, "n f"]:

@@ -20,6 +20,8 @@ class LatentState:
 
     world: Any
     features: Float32[np.ndarray, "f"]
+    model: str = ""
+    """Fingerprint of the local model; nothing in snapshots of before."""
 
 
 class LatentWorld:
@@ -73,12 +75,16 @@ class LatentWorld:
         return self._world.picture(i)
 
     def snapshot(self, i: int) -> LatentState:
-        return LatentState(world=self._world.snapshot(i), features=self._filter.snapshot(i))
+        return LatentState(
+            world=self._world.snapshot(i),
+            features=self._filter.snapshot(i),
+            model=self._filter.fingerprint,
+        )
 
     def check_snapshot(self, snapshot: Any) -> None:
         if not isinstance(snapshot, LatentState):
             raise TypeError("the snapshot has no features: it is of no latent environment")
-        self._filter.check_snapshot(snapshot.features)
+        self._filter.check_snapshot(snapshot.features, snapshot.model)
         self._world.check_snapshot(snapshot.world)
 
     def restore(self, i: int, snapshot: Any) -> None:

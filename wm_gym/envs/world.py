@@ -1,5 +1,6 @@
 """What a shell needs from the world behind it: n independent systems that are stepped together."""
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -78,6 +79,9 @@ class SimulatedWorld:
         self._simulators = [system.make_simulator(simulator) for _ in range(num_envs)]
         self._state = np.zeros((num_envs, len(system.state_names)))
         self._checked = False
+        self._simulator = simulator
+        self._spare: Simulator | None = None
+        """What snapshots are tried in, before they are restored."""
 
     @property
     def observation_space(self) -> Box:
@@ -164,7 +168,19 @@ class SimulatedWorld:
         return self._simulators[i].snapshot()
 
     def check_snapshot(self, snapshot: Any) -> None:
-        """Each simulator knows its own."""
+        """Only a simulator knows its own: a spare one tries it."""
+        if self._spare is None:
+            self._spare = self.system.make_simulator(self._simulator)
+        try:
+            self._spare.restore(snapshot)
+            state = self._spare.state()
+        except Exception as error:
+            raise ValueError(
+                f"the snapshot's world is {reprlib.repr(snapshot)}, expected what "
+                f"{type(self._spare).__name__}.snapshot() returned: {error}"
+            ) from error
+        if state.shape != self._state.shape[1:] or not np.isfinite(state).all():
+            raise ValueError(f"the snapshot leads to the state {state}, expected finite numbers")
 
     def restore(self, i: int, snapshot: Any) -> None:
         self._simulators[i].restore(snapshot)
