@@ -108,11 +108,11 @@ class DreamWorld:
         self.system, self.model, self.num_envs = system, model, num_envs
         self.sampling, self._starts = sampling, starts
         self._sigmas = model.sigmas(sampling.denoising_steps)
-        n, device = num_envs, model.device
+        n, zeros = num_envs, partial(torch.zeros, dtype=torch.float32, device=model.device)
         self._state = WorldState(
-            latents=torch.zeros(n, model.context, model.latent_size, device=device),
-            action=torch.zeros(n, model.context - 1, model.action_size, device=device),
-            error=torch.zeros(n, device=device),
+            latents=zeros(n, model.context, model.latent_size),
+            action=zeros(n, model.context - 1, model.action_size),
+            error=zeros(n),
         )
         self.filter = LatentFilter(model.local_model, n, exact=sampling.deterministic)
         self._filtering = sampling.obs_type == "latent"

@@ -26,7 +26,7 @@ class LatentFilter:
     def __init__(self, local_model: LocalModel, num_envs: int, *, exact: bool) -> None:
         self.local_model, self._exact = local_model, exact
         self.features: Float[Tensor, "b f"] = torch.zeros(
-            num_envs, local_model.feature_size, device=local_model.device
+            num_envs, local_model.feature_size, dtype=torch.float32, device=local_model.device
         )
 
     @property

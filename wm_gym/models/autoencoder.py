@@ -47,7 +47,8 @@ class Autoencoder(ModelMixin, ConfigMixin):
             )
         cell, cells = colours * patch**2, (height // patch, width // patch)
         self.register_buffer("place", cell_places(*cells), persistent=False)
-        self.register_buffer("cells_per_unit", torch.tensor(cells[::-1]) / 2, persistent=False)
+        units = torch.tensor(cells[::-1]).float() / 2
+        self.register_buffer("cells_per_unit", units, persistent=False)
         self.encoder = _Hourglass(cell + 2, channels, 3 * keypoints)
         self.painter = _Hourglass(3 * keypoints + 2, channels, cell)
         self.background = nn.Parameter(torch.zeros(1, cell, *cells))
@@ -125,6 +126,6 @@ class _Hourglass(nn.Module):
 
 def cell_places(height: int, width: int) -> Float[Tensor, "1 2 h w"]:
     """x and y of each cell's centre, in [−1, 1]."""
-    y, x = ((torch.arange(n) + 0.5) / n * 2 - 1 for n in (height, width))
+    y, x = ((torch.arange(n).float() + 0.5) / n * 2 - 1 for n in (height, width))
     grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
     return torch.stack([grid_x, grid_y])[None]

@@ -40,7 +40,7 @@ def karras_sigmas(
 ) -> Float[Tensor, "n"]:
     """σ_i = (σ_max^{1/ρ} + i/(n−1) (σ_min^{1/ρ} − σ_max^{1/ρ}))^ρ, then 0; eq. 5."""
     if steps == 1:
-        return torch.tensor([sigma_max, 0.0])
+        return torch.tensor([sigma_max, 0.0], dtype=torch.float32)
     ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
     return torch.cat([(high + ramp * (low - high)) ** rho, torch.zeros(1)]).float()

@@ -38,7 +38,7 @@ class Eye(nn.Module):
         self.register_buffer("place", cell_places(*cells), persistent=False)
         coarse = -(-cells[0] // 2), -(-cells[1] // 2)
         self.register_buffer("coarse_place", cell_places(*coarse), persistent=False)
-        self.register_buffer("reach", 2 / torch.tensor(coarse[::-1]), persistent=False)
+        self.register_buffer("reach", 2 / torch.tensor(coarse[::-1]).float(), persistent=False)
         self.cells = nn.Conv2d(colours, channels // 2, patch, patch)
         self.coarse = nn.Conv2d(channels // 2 + 2, channels, 3, stride=2, padding=1)
         self.trunk = nn.Sequential(_Residual(channels), _Residual(channels))

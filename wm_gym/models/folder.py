@@ -282,7 +282,7 @@ def _loaded(
             if not torch.isfinite(tensor).all():
                 raise ValueError(f"{key} holds numbers that are not finite")
         with torch.random.fork_rng(devices=[]):  # first weights are drawn, only to be replaced
-            part = _part(described, name)
+            part = _part(described, name).float()  # whatever torch.set_default_dtype says
         part.load_state_dict(tensors)
     return part
 

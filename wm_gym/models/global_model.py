@@ -80,7 +80,7 @@ class GlobalModel(ModelMixin, ConfigMixin):
         sigmas: Float[Tensor, "n"],
     ) -> Float[Tensor, "b d"]:
         """Sampled from a context that is taken to be clean; one denoiser call for each σ > 0."""
-        blur = torch.zeros(len(latents), device=latents.device)
+        blur = latents.new_zeros(len(latents))
 
         def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
             return self(noisy, sigma, latents, action, blur)

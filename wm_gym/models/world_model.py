@@ -156,9 +156,7 @@ class WorldModel(nn.Module):
     ) -> WorldState:
         """From real frames, as many as the context."""
         latents = self.encode(frames.flatten(0, 1)).view(*frames.shape[:2], -1)
-        return WorldState(
-            latents=latents, action=action, error=torch.zeros(len(frames), device=frames.device)
-        )
+        return WorldState(latents=latents, action=action, error=latents.new_zeros(len(latents)))
 
     def step(
         self,
