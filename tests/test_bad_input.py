@@ -480,6 +480,53 @@ def test_a_step_after_the_end(world, maker):
     assert pickle.dumps(env.get_state()) == before
 
 
+# Numbers that are finite and far too large.
+
+TOO_LARGE = "is not finite, so nothing was done: .* too large"
+
+
+def with_huge(part: str) -> WorldModel:
+    """A model, one of whose parts has weights that no training gives it."""
+    model = make_world_model()
+    for weights in model.get_submodule(part).parameters():
+        weights.mul_(1e30)
+    return model
+
+
+@pytest.mark.parametrize("of", ["latents", "error"])
+def test_a_dream_that_a_snapshot_makes_absurd_is_not_stepped(env, of):
+    good = env.get_state()
+    last = good[-1] if isinstance(good, tuple) else good
+    bad = replace(last, world=replace(last.world, **{of: getattr(last.world, of) * 0 + 1e30}))
+    env.set_state((*good[:-1], bad) if isinstance(good, tuple) else bad)
+    before = pickle.dumps(env.get_state())
+    with pytest.raises(FloatingPointError, match=rf"environments \[\d\] {TOO_LARGE}"):
+        env.step(zero_action(env))
+    assert pickle.dumps(env.get_state()) == before
+    env.set_state(good)
+    assert np.isfinite(env.step(zero_action(env))[1]).all()
+
+
+@pytest.mark.parametrize("part", ["heads.reward", "heads.error", "local_model.dynamics"])
+@pytest.mark.parametrize("with_grad", [False, True])
+@pytest.mark.parametrize("maker", [dream, dreams])
+def test_a_step_of_absurd_weights_is_refused(world, maker, part, with_grad):
+    env = maker(world, world_model=with_huge(part), obs_type="latent").unwrapped
+    env.reset(seed=0)
+    before = pickle.dumps(env.get_state())
+    action = zero_action(env)
+    with pytest.raises(FloatingPointError, match=TOO_LARGE):
+        env.step_with_grad(torch.from_numpy(action)) if with_grad else env.step(action)
+    assert pickle.dumps(env.get_state()) == before
+
+
+@pytest.mark.parametrize("part", ["autoencoder.encoder", "local_model.posterior"])
+@pytest.mark.parametrize("maker", [dream, dreams])
+def test_a_reset_to_absurd_numbers_is_refused(world, maker, part):
+    with pytest.raises(FloatingPointError, match=TOO_LARGE):
+        maker(world, world_model=with_huge(part), obs_type="latent").unwrapped.reset(seed=0)
+
+
 # Too little memory.
 
 OUT_OF_MEMORY = [

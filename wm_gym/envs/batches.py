@@ -1,11 +1,13 @@
 """Running a model on a batch of environments: as it is, or exactly."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 EXACT_BATCH = 8
@@ -40,6 +42,21 @@ def _joined(parts: list[Any], n: int) -> Any:
         return tuple(_joined(list(each), n) for each in zip(*parts, strict=True))
     names = first.__dataclass_fields__
     return type(first)(**{name: _joined([getattr(p, name) for p in parts], n) for name in names})
+
+
+def finite(chosen: Sequence[int] | Int[np.ndarray, "n"], *values: Tensor) -> list[np.ndarray]:
+    """What was computed for the environments in `chosen`, in NumPy, by one copy from the device: a
+    number each as it is, of more numbers the largest size. Raises where one is not finite."""
+    sizes = [v.detach() if v.ndim == 1 else v.detach().flatten(1).abs().amax(1) for v in values]
+    told = torch.stack(sizes).cpu().numpy()
+    lost = ~np.isfinite(told).all(axis=0)
+    if lost.any():
+        raise FloatingPointError(
+            f"what is computed for environments {np.asarray(chosen)[lost].tolist()} is not finite, "
+            "so nothing was done: the world model's weights, or the snapshot or frames that these "
+            "go on from, hold numbers that are too large. Reset them, or use another world model"
+        )
+    return list(told)
 
 
 _OUT_OF_MEMORY = re.compile("out of memory|allocate memory")

@@ -12,7 +12,7 @@ from gymnasium.spaces import Box
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 from torch import Tensor
 
-from wm_gym.envs.batches import computed
+from wm_gym.envs.batches import computed, finite
 from wm_gym.envs.dream_starts import StartSource, given_starts, last_frame, padded
 from wm_gym.envs.latent_filter import LatentFilter
 from wm_gym.envs.snapshots import check_counts, check_finite
@@ -156,12 +156,13 @@ class DreamWorld:
         with torch.no_grad():
             state = self._computed(self.model.begin, *shown)
             coverage = self._computed(self.model.heads.coverage_of, state.latents[:, -1])
+        coverage, _ = finite(chosen, coverage, state.latents)
         if self._filtering:
             seen = begun if given is not None else [last_frame(start) for start in begun]
             self.filter.begin(dict(zip(chosen.tolist(), seen, strict=True)))
         self._key[chosen], self._step[chosen] = keys, 0
         self._frames[chosen] = [start.frames[-1] for start in begun]
-        self._coverage[chosen], self._ended[chosen] = coverage.cpu().numpy(), False
+        self._coverage[chosen], self._ended[chosen] = coverage, False
         self._state = _placed_state(self._state, chosen, state)
         self._filtered[chosen] = self._filtering
 
@@ -174,12 +175,16 @@ class DreamWorld:
         if not len(chosen):
             return reward
         after = self._advanced(torch.from_numpy(action), chosen, tape)
+        earned, coverage, *_ = finite(
+            chosen, after.reward, after.coverage, after.state.error, after.state.latents[:, -1],
+            after.features,
+        )  # fmt: skip
         self._step[chosen] += 1  # nothing has changed before everything is computed
         self._state = _placed_state(self._state, chosen, _detached(after.state))
         self._frames[chosen] = after.frames.cpu().numpy()
-        self._coverage[chosen] = after.coverage.detach().cpu().numpy()
+        self._coverage[chosen] = coverage
         self._ended[chosen] = after.ended.cpu().numpy() if self.ends else False
-        reward[chosen] = after.reward.detach().cpu().numpy()
+        reward[chosen] = earned
         self._filtered[chosen] = self._filters(tape)
         if self._filters(tape):
             features = after.features.detach()

@@ -11,7 +11,7 @@ from gymnasium.spaces import Box
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 from torch import Tensor
 
-from wm_gym.envs.batches import computed
+from wm_gym.envs.batches import computed, finite
 from wm_gym.models.fingerprint import check_fingerprint, fingerprint
 from wm_gym.models.local_model import LocalModel
 from wm_gym.models.starts import Start
@@ -39,18 +39,24 @@ class LatentFilter:
         alike = defaultdict[int, list[int]](list)
         for i, start in starts.items():
             alike[len(start.frames)].append(i)
+        begun: list[tuple[list[int], Tensor]] = []
         for length, chosen in alike.items():
             frames = np.stack([starts[i].frames for i in chosen])
             action = np.stack([starts[i].action for i in chosen])
             features = self._computed(self._begun, frames[:, 0])
             for t in range(1, length):
                 features = self._computed(self._next, features, action[:, t - 1], frames[:, t])
+            finite(chosen, features)
+            begun.append((chosen, features))
+        for chosen, features in begun:
             self._place(np.array(chosen), features)
 
     def begin_at(self, chosen: Int[np.ndarray, "n"], frames: UInt8[np.ndarray, "n h w c"]) -> None:
         """Anew in these, from one frame each: all that a real system shows at reset."""
         if len(chosen):
-            self._place(chosen, self._computed(self._begun, frames))
+            features = self._computed(self._begun, frames)
+            finite(chosen, features)
+            self._place(chosen, features)
 
     def advance(
         self,
@@ -60,8 +66,9 @@ class LatentFilter:
     ) -> None:
         """One step of these environments, to what was seen after it."""
         if len(chosen):
-            now = self.features[chosen]
-            self._place(chosen, self._computed(self._next, now, action, frames))
+            features = self._computed(self._next, self.features[chosen], action, frames)
+            finite(chosen, features)
+            self._place(chosen, features)
 
     def _begun(self, frames: UInt8[Tensor, "n h w c"]) -> Float[Tensor, "n f"]:
         return self.local_model.begin(self.local_model.embed(frames)).features
