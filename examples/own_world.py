@@ -24,10 +24,11 @@ from wm_gym.data import Dataset
 from wm_gym.data.collect import Recipe
 from wm_gym.data.episode import Episode
 from wm_gym.envs.dream import DreamEnv
+from wm_gym.models.folder import WORLD_MODEL
 from wm_gym.programs.collect import Job, collect
 from wm_gym.programs.evaluate import Evaluate, evaluate
 from wm_gym.programs.train import PRESETS as TRAIN
-from wm_gym.programs.train import WORLD_MODEL, train
+from wm_gym.programs.train import train
 from wm_gym.programs.train_config import Train
 
 TEST = "test"

@@ -139,8 +139,8 @@ def re_escape(text: str) -> str:
     *each("ends", "ends is {}, expected True or False", "no", 2, None),
     *each("deterministic", "deterministic is {}, expected True or False", "no", 2),
     *each("starts", "starts is {}, expected ", None, 3, exception=(TypeError, ValueError)),
-    *each("world_model", "world_model is a .*, expected a packaged name, a folder, a Hub id or a W",
-          None, 3, b"push-t", ["push-t"], torch.nn.Identity(), exception=TypeError),
+    *each("world_model", "world_model is a .*, expected a packaged name .* folder, a Hub id or a W",
+          3, b"push-t", ["push-t"], torch.nn.Identity(), exception=TypeError),
     ("an unknown keyword", lambda make: make(colour="red"), TypeError,
      "unknown argument colour; expected some of .*'device'"),
     ("a keyword with a slip", lambda make: make(denoising_step=3), TypeError,
@@ -163,6 +163,11 @@ def test_arguments_of_an_environment(world, maker, how, exception, message):
         how(lambda **kwargs: maker(world, **kwargs))
 
 
+def run_folder(world):
+    world.model.save_pretrained(world.folder / "run" / "world-model")
+    return world.folder / "run"
+
+
 @rows(
     ("a file for a folder", lambda w: dream(w, world_model=w.folder / "file"), FileNotFoundError,
      "file is not a folder; a world model is one, with config.json"),
@@ -176,7 +181,14 @@ def test_arguments_of_an_environment(world, maker, how, exception, message):
      ValueError, "no system is named 'X'; known are .*'PushT'"),
     ("a model of other frames", lambda w: gym.make("WM-v0", world_model=carded(system="Dot")),
      ValueError, r"has frames \(96, 96, 3\) and 2 action numbers, expected \(48, 64, 3\) and 3"),
-    ("no model at all", lambda w: gym.make("WM-v0"), TypeError, "'world_model'"),
+    ("no model at all", lambda w: gym.make("WM-v0"), TypeError,
+     r"world_model is missing, expected a packaged name \['push-t'\], a folder, a Hub id or a W"),
+    ("no model of many", lambda w: gym.make_vec("WM-v0", num_envs=2), TypeError,
+     r"world_model is missing, expected a packaged name \['push-t'\], a folder, a Hub id or a W"),
+    ("a packaged name with a slip", lambda w: gym.make("WM-v0", world_model="Push_T"),
+     FileNotFoundError, r"no Hub id .*; did you mean 'push-t'\?"),
+    ("a run for its world model", lambda w: gym.make("WM-v0", world_model=run_folder(w)),
+     FileNotFoundError, "run is the folder of a training run; its world model is .*/world-model"),
     ("steps of a card", lambda w: dream(w, world_model=carded(denoising_steps=0)), ValueError,
      "denoising_steps is 0, expected a whole number"),
     ("a model for starts", lambda w: dream(w, starts=w.folder / "dot"), FileNotFoundError,
@@ -202,6 +214,14 @@ def test_arguments_of_an_environment(world, maker, how, exception, message):
 def test_what_an_environment_is_made_of(world, how, exception, message):
     with pytest.raises(exception, match=message):
         how(world)
+
+
+@pytest.mark.parametrize("name", ["horizon", "max_episode_steps"])
+def test_a_horizon_of_numpy_is_a_whole_number(world, name):
+    for env in (dreams(world, **{name: np.int64(3)}), gym.make_vec(
+        "Real-Dot-v0", num_envs=2, **{name: np.int32(3)})):  # fmt: skip
+        assert env.unwrapped._max_episode_steps == 3
+        assert type(env.unwrapped._max_episode_steps) is int
 
 
 # An environment at work.

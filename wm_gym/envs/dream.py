@@ -28,7 +28,7 @@ class DreamEnv(WorldEnv):
 
     def __init__(
         self,
-        world_model: str | Path | WorldModel,
+        world_model: str | Path | WorldModel | None = None,
         *,
         system: str | None = None,
         device: str = "auto",
@@ -88,7 +88,7 @@ class DreamVectorEnv(WorldVectorEnv):
 
     def __init__(
         self,
-        world_model: str | Path | WorldModel,
+        world_model: str | Path | WorldModel | None = None,
         num_envs: int = 1,
         *,
         system: str | None = None,
@@ -161,7 +161,7 @@ def _numbers(action: Float[Tensor, "*b a"]) -> Float[np.ndarray, "*b a"]:
 
 
 def dream_world(
-    world_model: str | Path | WorldModel,
+    world_model: str | Path | WorldModel | None,
     num_envs: int,
     *,
     system: str | None,

@@ -10,7 +10,7 @@ from wm_gym.models.world_model import DTYPES, WorldModel, fast_bfloat16
 
 
 def loaded(
-    world_model: str | Path | WorldModel, *, device: str, dtype: str, deterministic: bool
+    world_model: str | Path | WorldModel | None, *, device: str, dtype: str, deterministic: bool
 ) -> WorldModel:
     """A packaged name, a folder or a Hub id, on its device; a WorldModel stays as it is."""
     if not isinstance(deterministic, (bool, np.bool_)):

@@ -126,8 +126,9 @@ def rules_of(
 ) -> Rules:
     """The system's own rules, where nothing else was asked for."""
     threshold = record.success_threshold if success_threshold is None else success_threshold
+    steps = record.horizon if horizon is None else horizon
     return Rules(
-        horizon=record.horizon if horizon is None else horizon,
+        horizon=int(steps) if isinstance(steps, np.integer) else steps,
         success_threshold=threshold,
         terminate_on_success=terminate_on_success,
     )

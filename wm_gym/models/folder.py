@@ -16,6 +16,7 @@ so that damage, and files of different models in one folder, are found.
 """
 
 import contextlib
+import difflib
 import inspect
 import json
 import math
@@ -41,6 +42,9 @@ from wm_gym.models.world_model import Card, WorldModel
 from wm_gym.systems import Origin
 
 FORMAT = 2
+WORLD_MODEL = "world-model"
+"""The folder's name within that of the run that trained it."""
+
 CONFIG, README, CURVES = "config.json", "README.md", "curves.png"
 STARTS, LOGGED = "starts.safetensors", "logged.safetensors"
 PARTS: Mapping[str, type[nn.Module]] = {
@@ -75,8 +79,9 @@ def packaged_names() -> list[str]:
 def located(name_or_path: str | Path, *, token: str | None = None) -> Path:
     """The folder of a packaged name, a path or a Hub id, which is fetched."""
     if not isinstance(name_or_path, (str, os.PathLike)):
+        came = "missing" if name_or_path is None else f"a {type(name_or_path).__name__}"
         raise TypeError(
-            f"world_model is a {type(name_or_path).__name__}, expected a packaged name, a folder, "
+            f"world_model is {came}, expected a packaged name {packaged_names()}, a folder, "
             "a Hub id or a WorldModel"
         )
     name = os.fspath(name_or_path)
@@ -90,8 +95,13 @@ def located(name_or_path: str | Path, *, token: str | None = None) -> Path:
         return _fetched(name, token)
     raise FileNotFoundError(
         f"world_model {name!r} is no packaged name {packaged_names()}, no folder, "
-        "and no Hub id (user/repo@revision)"
+        f"and no Hub id (user/repo@revision){_meant(name)}"
     )
+
+
+def _meant(name: str) -> str:
+    near = difflib.get_close_matches(name.lower(), packaged_names(), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _fetched(hub_id: str, token: str | None) -> Path:
@@ -113,6 +123,10 @@ def _fetched(hub_id: str, token: str | None) -> Path:
 def load_world_model(folder: Path) -> WorldModel:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder; a world model is one, with {CONFIG}")
+    if not exists(folder / CONFIG) and exists(folder / WORLD_MODEL / CONFIG):
+        raise FileNotFoundError(
+            f"{folder} is the folder of a training run; its world model is {folder / WORLD_MODEL}"
+        )
     config = _config(folder)
     digests = config["sha256"]
     with _named(folder / CONFIG):

@@ -11,9 +11,8 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from wm_gym.evaluation.ends import Ends, ends_text
-from wm_gym.models.folder import CURVES
+from wm_gym.models.folder import CURVES, WORLD_MODEL
 from wm_gym.models.world_model import Card, WorldModel
-from wm_gym.programs.train import WORLD_MODEL
 from wm_gym.programs.train_parts import CURVE
 from wm_gym.storage.files import write_atomically
 

@@ -10,14 +10,13 @@ import tyro
 from accelerate import Accelerator
 
 from wm_gym.data import Dataset
+from wm_gym.models.folder import WORLD_MODEL
 from wm_gym.models.world_model import Card, WorldModel
 from wm_gym.programs.train_config import Train, check_data, origin_of
 from wm_gym.programs.train_parts import Run, precision
 from wm_gym.training.local_model import choose_logged
 from wm_gym.training.starts import choose_starts
 from wm_gym.training.trainer import Optimisation
-
-WORLD_MODEL = "world-model"
 
 PRESETS = {
     "tiny": (
