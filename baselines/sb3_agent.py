@@ -25,7 +25,7 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from baselines.sb3_vec_env import Sb3VecEnv
-from baselines.settings import Settings
+from baselines.settings import Settings, check_timesteps
 
 Algorithm: TypeAlias = PPO | SAC
 Env: TypeAlias = VectorEnv[Any, Any, Any]
@@ -97,8 +97,7 @@ class Sb3Agent:
 
         May be left at any update and called again: episodes, statistics and counts go on.
         """
-        if total_timesteps < 1:
-            raise ValueError(f"total_timesteps is {total_timesteps}, expected at least 1")
+        check_timesteps(total_timesteps)
         if self.algorithm.env is None:
             raise ValueError("there is no environment to learn in: load(path, env)")
         return self._updates(total_timesteps)
@@ -145,6 +144,7 @@ class Sb3Agent:
                 f"callback is a {type(callback).__name__}, expected a function of an Update; "
                 "callbacks of Stable-Baselines3 go with its own `learn`, of `algorithm`"
             )
+        check_timesteps(total_timesteps)
         begun_at, hidden = self.num_timesteps, not progress_bar
         with tqdm(total=total_timesteps, disable=hidden, unit=" samples", unit_scale=True) as bar:
             for update in self.updates(total_timesteps):

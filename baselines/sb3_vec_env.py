@@ -42,6 +42,7 @@ class Sb3VecEnv(VecEnv):
         obs, infos = self.env.reset(seed=seeds, options=self._options[0] or None)
         self._reset_seeds()
         self._reset_options()
+        _check_finite("an observation", obs)
         self.reset_infos = [_of_one(infos, i) for i in range(self.num_envs)]
         return obs
 
@@ -51,6 +52,8 @@ class Sb3VecEnv(VecEnv):
     def step_wait(self) -> tuple[Any, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         assert self._actions is not None, "step_wait without step_async"
         obs, reward, terminated, truncated, infos = self.env.step(self._actions)
+        _check_finite("an observation", obs)
+        _check_finite("a reward", reward)
         over = terminated | truncated
         each = []
         for i in range(self.num_envs):
@@ -93,6 +96,13 @@ class Sb3VecEnv(VecEnv):
 
     def env_is_wrapped(self, wrapper_class: type, indices: Indices = None) -> list[bool]:
         return [False for _ in self._get_indices(indices)]
+
+
+def _check_finite(what: str, values: Any) -> None:
+    """Else a policy would be blamed for what it makes of them."""
+    array = np.asarray(values)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise FloatingPointError(f"the environment returned {what} that is not finite")
 
 
 def _of_one(infos: dict[str, Any], i: int) -> dict[str, Any]:

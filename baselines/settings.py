@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, Literal, Protocol
 
 from torch import nn
@@ -33,6 +34,12 @@ class Settings(Protocol):
 def network(hidden: Sequence[int], activation: Activation) -> dict[str, Any]:
     """As `policy_kwargs`."""
     return {"net_arch": list(hidden), "activation_fn": _ACTIVATIONS[activation]}
+
+
+def check_timesteps(total_timesteps: Any) -> None:
+    number = isinstance(total_timesteps, Real) and not isinstance(total_timesteps, bool)
+    if not (number and total_timesteps >= 1):
+        raise ValueError(f"total_timesteps is {total_timesteps!r}, expected at least 1")
 
 
 def check_whole(config: Any, least: Mapping[str, int]) -> None:

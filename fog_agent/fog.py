@@ -16,11 +16,11 @@ from fog_agent.config import FoGConfig
 from fog_agent.experience import FIELDS, Experience
 from fog_agent.guard import Guard, finite_mean
 from fog_agent.learner import Learner
-from fog_agent.learning import Callbacks, Logger, Update
+from fog_agent.learning import Callbacks, Logger, Update, check_timesteps
 from fog_agent.protocol import DifferentiableEnv, LightModel, Remembering
 from fog_agent.spaces import Spaces, as_batch
 from fog_agent.value_audit import ValueAudit, audit_window
-from fog_agent.window import Window, roll
+from fog_agent.window import Window, blame, roll
 
 
 class FoG:
@@ -114,6 +114,7 @@ class FoG:
         """
         if log_interval < 1:
             raise ValueError(f"log_interval is {log_interval}, expected at least 1")
+        check_timesteps(total_timesteps)
         callbacks = Callbacks(callback, self, total_timesteps, bar=progress_bar)
         with callbacks:
             for number, update in enumerate(self.updates(total_timesteps)):
@@ -125,8 +126,7 @@ class FoG:
 
     def updates(self, total_timesteps: int) -> Iterator[Update]:
         """Learn, a window at a time; whoever calls logs, saves and stops, between any two."""
-        if total_timesteps < 1:
-            raise ValueError(f"total_timesteps is {total_timesteps}, expected at least 1")
+        check_timesteps(total_timesteps)
         env = self._ready()
         until = self.num_timesteps + total_timesteps
         while self.num_timesteps < until:
@@ -145,6 +145,7 @@ class FoG:
         if self.audit is None:
             self.env.reset(seed=self.config.seed + self.num_timesteps)  # no episode twice
             like = self.env.begin_window()
+            blame(obs=like)
             self._move(like.device)
             self.audit = ValueAudit(self.env.num_envs, like)
             if self.experience is None:

@@ -30,6 +30,12 @@ class Update:
     """Norms are means over steps that were taken; `skipped` counts those that were not."""
 
 
+def check_timesteps(total_timesteps: Any) -> None:
+    number = isinstance(total_timesteps, Real) and not isinstance(total_timesteps, bool)
+    if not (number and total_timesteps >= 1):
+        raise ValueError(f"total_timesteps is {total_timesteps!r}, expected at least 1")
+
+
 class Callbacks:
     """Functions of an update, and callbacks of Stable-Baselines3, asked `on_step` once a window."""
 

@@ -1,6 +1,7 @@
 """A window: a few steps of an environment, as one differentiable function of the policy."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,14 @@ from torch import Tensor
 
 from fog_agent.actor import Acted
 from fog_agent.protocol import DifferentiableEnv
+
+SOURCES = {
+    "obs": "the environment returned an observation",
+    "action": "the policy has diverged: it chose an action",
+    "reward": "the environment returned a reward",
+    "next_obs": "the environment returned an observation",
+}
+"""Of what a step is made of, in the order in which it comes about."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,12 +41,27 @@ class Window:
         return Window(**{name: getattr(self, name).detach() for name in names})
 
     def check_finite(self) -> None:
-        for name in ("next_obs", "reward"):
-            if not torch.isfinite(getattr(self, name)).all():
-                raise FloatingPointError(
-                    f"the environment returned a {name} that is not finite; nothing was learned "
-                    "from it"
-                )
+        each = {name: getattr(self, name) for name in SOURCES}
+        if not all(torch.isfinite(values).all() for values in each.values()):
+            for t in range(len(self.reward)):
+                blame(**{name: values[t] for name, values in each.items()})
+
+
+def blame(**values: Tensor) -> None:
+    """Raises where one is not finite, and says where the first of them comes from."""
+    for name, source in SOURCES.items():
+        if name in values and not torch.isfinite(values[name]).all():
+            raise FloatingPointError(f"{source} that is not finite; nothing was learned from it")
+
+
+@contextmanager
+def _blaming(obs: Float[Tensor, "b x"], action: Float[Tensor, "b a"]) -> Iterator[None]:
+    """An environment that refuses an action cannot know that it came of an observation of its."""
+    try:
+        yield
+    except Exception:
+        blame(obs=obs, action=action)
+        raise
 
 
 def roll(
@@ -49,7 +73,8 @@ def roll(
     steps = []
     for t in range(len(noise)):
         acted = act(obs, noise[t])
-        out = env.step_with_grad(acted.action)
+        with _blaming(obs, acted.action):
+            out = env.step_with_grad(acted.action)
         steps.append(
             (obs, acted.action, acted.log_prob, out.reward, out.final_obs, out.terminated,
              out.truncated)

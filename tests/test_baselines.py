@@ -186,6 +186,33 @@ def test_actions_are_in_the_box_whatever_is_seen(make_agent, config):
         agent.predict(obs)
 
 
+class Blinding(Point):
+    def __init__(self, what, since):
+        self.what, self.since = what, since
+
+    def step(self, action):
+        obs, reward, *rest = super().step(action)
+        bad = np.nan if self.age >= self.since else 1
+        if self.what == "an observation":
+            return (obs * np.float32(bad), reward, *rest)
+        return (obs, reward * bad, *rest)
+
+
+@both
+@pytest.mark.parametrize("what", ["an observation", "a reward"])
+def test_what_the_environment_returns_is_not_blamed_on_the_policy(make_agent, config, what):
+    env = SyncVectorEnv([lambda: Blinding(what, 3)] * ENVS, autoreset_mode="SameStep")
+    with pytest.raises(FloatingPointError, match=f"environment returned {what} that is not"):
+        make_agent(env, config).learn(100)
+
+
+@both
+@pytest.mark.parametrize("total", [float("nan"), "64", None, True])
+def test_what_is_no_number_of_timesteps_is_refused(make_agent, config, total):
+    with pytest.raises(ValueError, match=r"total_timesteps is .*, expected at least 1"):
+        make_agent(points(), config).learn(total)
+
+
 def test_stable_baselines_evaluates_it():
     agent = baselines.ppo(points(), TINY_PPO)
     mean, _ = evaluate_policy(agent, Sb3VecEnv(points(2)), n_eval_episodes=4, warn=False)

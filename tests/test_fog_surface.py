@@ -550,6 +550,51 @@ def test_values_that_are_not_finite_stop_it_before_anything_is_learned():
     assert agent.num_timesteps == 4 * TINY.window  # which were seen, though
 
 
+class Blinding(LinearQuadratic):
+    """Which shows numbers that are none, from a step on, and refuses actions that are none."""
+
+    def __init__(self, *args, since, **settings):
+        super().__init__(*args, **settings)
+        self.since, self.steps = since, 0
+
+    def begin_window(self, *args, **settings):
+        return self._shown(super().begin_window(*args, **settings))
+
+    def step_with_grad(self, action):
+        if not torch.isfinite(action).all():
+            raise ValueError("action is not finite")
+        self.steps += 1
+        step = super().step_with_grad(action)
+        return replace(step, obs=self._shown(step.obs))
+
+    def _shown(self, obs):
+        return obs * torch.nan if self.steps >= self.since else obs
+
+
+@pytest.mark.parametrize("since", [0, 1, TINY.window])
+def test_an_observation_that_is_not_finite_is_not_blamed_on_the_action(since):
+    agent = FoG(Blinding(4, since=since), TINY)
+    with pytest.raises(FloatingPointError, match="environment returned an observation that is not"):
+        agent.learn(2 * 4 * TINY.window)
+    assert torch.isfinite(agent.learner.normaliser(torch.ones(1, 2))).all()
+
+
+def test_a_policy_that_has_diverged_is_blamed_for_its_action():
+    agent = FoG(Blinding(4, since=1000), TINY)
+    with torch.no_grad():
+        for weights in agent.learner.actor.parameters():
+            weights.fill_(torch.nan)
+    with pytest.raises(FloatingPointError, match="policy has diverged: it chose an action"):
+        agent.learn(1)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize("total", [float("nan"), "64", None, True, [64]])
+def test_what_is_no_number_of_timesteps_is_refused(total):
+    with pytest.raises(ValueError, match=r"total_timesteps is .*, expected at least 1"):
+        make().learn(total)
+
+
 class Lending(LinearQuadratic):
     """Whose local model lends logged steps out."""
 
