@@ -570,6 +570,14 @@ def test_too_little_memory_for_so_many_dreams(world, monkeypatch, error):
         dreams(world, 64)
 
 
+@pytest.mark.parametrize("env_id", ["WM-v0", "Real-Dot-v0"])
+def test_too_little_memory_for_the_spaces_of_so_many(world, monkeypatch, env_id):
+    monkeypatch.setattr("wm_gym.envs.vector.batch_space", failing(MemoryError("12.3 GiB")))
+    model = {"world_model": world.model} if env_id == "WM-v0" else {}
+    with pytest.raises(MemoryError, match=r"not enough memory for 64 environments .* fewer"):
+        gym.make_vec(env_id, num_envs=64, **model)
+
+
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["device", "torch", "numpy"])
 def test_too_little_memory_for_a_step(env, monkeypatch, error):
     with monkeypatch.context() as patch:

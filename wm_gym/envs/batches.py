@@ -1,14 +1,14 @@
 """Running a model on a batch of environments: as it is, or exactly."""
 
-import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
+
+from wm_gym.envs.memory import explain_memory
 
 EXACT_BATCH = 8
 """Where results must be exact, networks see batches of this many: sums are then always the same,
@@ -57,20 +57,3 @@ def finite(chosen: Sequence[int] | Int[np.ndarray, "n"], *values: Tensor) -> lis
             "go on from, hold numbers that are too large. Reset them, or use another world model"
         )
     return list(told)
-
-
-_OUT_OF_MEMORY = re.compile("out of memory|allocate memory")
-
-
-@contextmanager
-def explain_memory(num_envs: int) -> Iterator[None]:
-    """Of the many ways to say that memory ran out, one that says what to do."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(str(error)):
-            raise
-        raise MemoryError(
-            f"there is not enough memory for {num_envs} dreams at once: ask for fewer environments "
-            f"({error})"
-        ) from error

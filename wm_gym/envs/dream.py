@@ -10,11 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from wm_gym.data import Dataset
-from wm_gym.envs.batches import explain_memory
 from wm_gym.envs.dream_starts import LoggedStarts, StartSource
 from wm_gym.envs.dream_world import DreamWorld, Sampling
 from wm_gym.envs.gradient import GradientHook, GradStep
 from wm_gym.envs.loading import check_sizes, loaded
+from wm_gym.envs.memory import explain_memory
 from wm_gym.envs.real import check_obs_type, horizon_of, refuse, rules_of
 from wm_gym.envs.single import WorldEnv
 from wm_gym.envs.vector import WorldVectorEnv

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float64, UInt8
 
 from wm_gym.envs.actions import checked_action
 from wm_gym.envs.episodes import EnvState, Episodes, Rules
+from wm_gym.envs.memory import explain_memory
 from wm_gym.envs.world import World, checked_options, checked_render_mode
 from wm_gym.types import Info
 
@@ -56,7 +57,8 @@ class WorldVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
         self.num_envs, self.system = world.num_envs, system
         self.single_observation_space = world.observation_space
         self.single_action_space = system.action_space
-        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        with explain_memory(self.num_envs):  # spaces keep the bounds of every number in a batch
+            self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.task_description = self.task = system.tasks[0]
         self._episodes = Episodes(world, rules)
