@@ -15,6 +15,7 @@ import pytest
 
 from wm_gym.data import Dataset
 from wm_gym.models.world_model import WorldModel
+from wm_gym.programs.evaluate import _folders
 from wm_gym.programs.train import _facts
 from wm_gym.programs.train_config import Train
 from wm_gym.training.checkpoint import load_checkpoint
@@ -61,6 +62,18 @@ def test_help_lists_the_programs_and_is_light():
     assert "import-human" in wm_gym("colect", ok=False).stderr
     code = "import sys, wm_gym.programs.collect; sys.exit('torch' in sys.modules)"
     run("-c", code)
+
+
+def test_hints_name_the_whole_command():
+    said = wm_gym("collect", "any", "--env-id", "X", "--out", "x", "--epsodes", "3", ok=False)
+    assert "in wm-gym collect any --help" in said.stderr
+    assert "wm-gym any" not in said.stderr
+
+
+def test_without_datasets_it_says_what_to_do_for_any_world():
+    usual = ("play=no/such/folder",)
+    with pytest.raises(FileNotFoundError, match=r"Give --data name=folder, .* `wm-gym collect`"):
+        _folders(usual, usual)
 
 
 def test_a_module_in_this_folder_can_be_logged(tmp_path):

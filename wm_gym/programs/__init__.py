@@ -52,7 +52,7 @@ def main() -> None:
     try:
         module = name.replace("-", "_")
         program = getattr(import_module(f"wm_gym.programs.{module}"), module)
-        tyro.cli(program, prog=f"wm-gym {name}", args=arguments)
+        tyro.cli(program, prog=_Name(f"wm-gym {name}"), args=arguments)
     except BrokenPipeError:  # whoever read what is printed has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except _EXPECTED as error:
@@ -60,6 +60,16 @@ def main() -> None:
     except KeyboardInterrupt:
         goes_on = "; the same command goes on where it was" if name in _RESUMED else ""
         sys.exit(f"wm-gym: stopped{goes_on}")
+
+
+class _Name(str):
+    """tyro hints at `wm-gym any --help` where it means `wm-gym collect any --help`: it takes what
+    is before the first space for the whole name."""
+
+    __slots__ = ()
+
+    def partition(self, sep: str, /) -> tuple[str, str, str]:
+        return str(self), "", ""
 
 
 def _usage() -> str:

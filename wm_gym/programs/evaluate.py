@@ -298,7 +298,8 @@ def _folders(data: tuple[str, ...], usual: tuple[str, ...]) -> dict[str, Path]:
             print(f"{folder} is not here: {name} is left out")
     if not folders:
         raise FileNotFoundError(
-            "none of the usual datasets is here; log them with `make data`, or give --data"
+            "none of the usual datasets is here. Give --data name=folder, of the world model's own "
+            "system, which `wm-gym collect` logs; `make data` logs the usual ones, of Push-T"
         )
     return folders
 
