@@ -6,8 +6,6 @@ workers, and a run that was stopped goes on where it was.
 
 import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -16,7 +14,6 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import version
-from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any, SupportsFloat
 
@@ -28,6 +25,7 @@ from wm_gym.data.facts import fact_columns, facts_in_common, facts_told
 from wm_gym.data.pixels import UnitActions, make_pixel_env
 from wm_gym.data.spec import DatasetSpec, Fact
 from wm_gym.data.store import DatasetWriter
+from wm_gym.data.workers import begin_as_worker, starting_workers
 from wm_gym.systems import Behaviour, System
 from wm_gym.systems.behaviours import noisy, smooth
 
@@ -116,11 +114,13 @@ def collect_episodes(
 
 def _spread(recipe: Recipe, folder: Path, missing: list[int], workers: int) -> Iterator[Logged]:
     context = multiprocessing.get_context("spawn")  # forking a process with threads can hang
-    with ProcessPoolExecutor(workers, context, _begin_work, (recipe, folder)) as pool:
+    with starting_workers():
+        pool = ProcessPoolExecutor(workers, context, _begin_work, (recipe, folder))
+    with pool:
         todo, running = iter(missing), set[Future[Logged]]()
         try:
             while True:
-                with _interrupts_ignored():  # workers inherit this; their parent stops them
+                with starting_workers():
                     while len(running) < 2 * workers and (number := next(todo, None)) is not None:
                         running.add(pool.submit(_work, number))
                 if not running:
@@ -136,19 +136,6 @@ def _spread(recipe: Recipe, folder: Path, missing: list[int], workers: int) -> I
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Only the main thread may say so; elsewhere nothing changes."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 class Source:
@@ -303,17 +290,9 @@ _worker: tuple[Source, DatasetWriter]
 
 def _begin_work(recipe: Recipe, folder: Path) -> None:
     global _worker
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    begin_as_worker()
     source = Source(recipe)
     _worker = source, DatasetWriter(folder, source.spec())
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed cannot stop its workers, so they watch it."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait_for([parent.sentinel])
-    os._exit(1)
 
 
 def _work(number: int) -> Logged:
