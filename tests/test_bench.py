@@ -160,6 +160,11 @@ def test_nothing_cannot_be_measured(settings):
         Bench(**settings)
 
 
+def test_a_file_that_figures_cannot_go_to_is_refused_before_anything_is_measured(tmp_path):
+    with pytest.raises(ValueError, match="which is a folder, expected a file"):
+        Bench(out=tmp_path)
+
+
 def test_an_empty_grid_is_refused():
     with pytest.raises(ValueError, match="at least one"):
         Dreams(num_envs=())

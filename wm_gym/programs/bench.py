@@ -46,6 +46,10 @@ class Bench:
             raise ValueError(
                 f"seconds is {self.seconds} and rounds {self.rounds}, expected both above 0"
             )
+        if self.episodes < 1:
+            raise ValueError(f"episodes is {self.episodes}, expected at least 1")
+        if self.out is not None and self.out.is_dir():
+            raise ValueError(f"out is {self.out}, which is a folder, expected a file for figures")
 
 
 @tyro.conf.configure(tyro.conf.OmitArgPrefixes)
