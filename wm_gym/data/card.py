@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from wm_gym.data.dataset import Dataset
+from wm_gym.data.motion import Motion, motion_of, motion_text
 
 BANDS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 """Of coverage, for the table."""
@@ -39,6 +40,8 @@ class Card:
     saturated_share: float
     """Of the actions, how many have an entry at the edge of the box, ±1."""
 
+    motion: Motion
+
 
 def dataset_card(dataset: Dataset) -> Card:
     rows = _rows(dataset)
@@ -64,6 +67,7 @@ def dataset_card(dataset: Dataset) -> Card:
         solved=_solved(dataset) if has_coverage else None,
         action_std=[round(float(s), 3) for s in action.std(0)],
         saturated_share=float((np.abs(action) >= 1).any(1).mean()),
+        motion=motion_of(dataset),
     )
 
 
@@ -80,6 +84,7 @@ def card_text(card: Card) -> str:
         lines.append(f"  contact in {card.contact_share:.0%} of transitions")
     edge = f"{card.saturated_share:.0%} at the edge of the box"
     lines.append(f"  actions: std {card.action_std}, {edge}")
+    lines += [f"  {line}" for line in motion_text(card.motion)]
     if card.coverage_shares is not None:
         lines.append("  coverage, share of frames:")
         lines += [

@@ -7,7 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from wm_gym.data import Dataset
-from wm_gym.data.card import card_text, dataset_card, draw_card
+from wm_gym.data.card import Card, card_text, dataset_card, draw_card
 from wm_gym.systems import system_named
 
 
@@ -28,15 +28,16 @@ def card(folder: Path, /, verify: bool = False) -> None:
 
             dataset.verify(show)
         print(f"verified: all {len(dataset)} episodes are intact")
-    print(card_text(dataset_card(dataset)))
-    print(f"card: {write_card(dataset)}")
+    covered = dataset_card(dataset)
+    print(card_text(covered))
+    print(f"card: {write_card(dataset, covered)}")
 
 
-def write_card(dataset: Dataset) -> Path:
+def write_card(dataset: Dataset, covered: Card) -> Path:
     """`card.png` and `card.json` beside the data."""
     names = _state_names(dataset.spec.robot_type)
     draw_card(dataset, names).savefig(dataset.folder / "card.png", dpi=80)
-    text = json.dumps(asdict(dataset_card(dataset)), indent=1)
+    text = json.dumps(asdict(covered), indent=1)
     (dataset.folder / "card.json").write_text(text)
     return dataset.folder / "card.png"
 

@@ -69,5 +69,6 @@ def collect(job: JobOfPreset) -> None:
             bar.update(logged.frames)
         bar.set_description(f"packed {out}, {there} episodes were there already")
     dataset = Dataset.open(out)
-    print(card_text(dataset_card(dataset)))
-    print(f"card: {write_card(dataset)}")
+    covered = dataset_card(dataset)
+    print(card_text(covered))
+    print(f"card: {write_card(dataset, covered)}")

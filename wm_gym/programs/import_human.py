@@ -31,10 +31,11 @@ def import_human(zarr: Path, /, out: Path) -> None:
             writer.add(number, episode)
     writer.finalize()
     dataset = Dataset.open(out)
-    print(card_text(dataset_card(dataset)))
+    covered = dataset_card(dataset)
+    print(card_text(covered))
     print_left_out(len(demonstrations) - len(dataset), len(demonstrations))
     _print_losses(dataset)
-    print(f"card: {write_card(dataset)}")
+    print(f"card: {write_card(dataset, covered)}")
 
 
 def _print_losses(dataset: Dataset) -> None:

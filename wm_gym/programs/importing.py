@@ -51,12 +51,13 @@ def import_from(source: Source, out: Path) -> None:
             writer.add(number, episode)
     writer.finalize()
     dataset = Dataset.open(out)
-    print(card_text(dataset_card(dataset)))
+    covered = dataset_card(dataset)
+    print(card_text(covered))
     print_left_out(short, len(source))
     _print_losses(source)
     if not dataset.spec.has_reward:
         print("  no rewards: a dream of this says 0, and its gradient is 0")
-    print(f"card: {write_card(dataset)}")
+    print(f"card: {write_card(dataset, covered)}")
 
 
 def print_left_out(short: int, episodes: int) -> None:
