@@ -3,11 +3,13 @@
 python examples/own_world.py pendulum     # Gymnasium's own, nothing to install
 python examples/own_world.py mountain-car # the same; its episodes end by themselves
 python examples/own_world.py reacher      # pip install 'gymnasium[mujoco]'
+python examples/own_world.py car-racing   # pip install swig, then 'gymnasium[box2d]'
 python examples/own_world.py pendulum --recipe.env-id yours:Env-v0 --out out/mine
 
 It goes on where it was stopped, and shows real above dream and a gradient; docs/own_world.md.
 """
 
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -217,4 +219,8 @@ def told(numbers: torch.Tensor) -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.extras.overridable_config_cli(PRESETS))
+    config = tyro.extras.overridable_config_cli(PRESETS)
+    try:
+        main(config)
+    except (gym.error.Error, ImportError) as error:  # which say what there is to install
+        sys.exit(f"{config.recipe.env_id} cannot be made: {error}")

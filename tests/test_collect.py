@@ -207,6 +207,13 @@ def test_what_cannot_be_logged_says_why(recipe, words, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_module_that_is_not_there_is_told_where_it_may_be(tmp_path):
+    with pytest.raises(
+        ImportError, match=r"no module 'nowhere.at_all' .* folder of nowhere/at_all"
+    ):
+        logged(tmp_path, Recipe(env_id="nowhere.at_all:Nothing-v0"))
+
+
 def test_unknown_ids_and_bad_recipes_are_refused(tmp_path):
     with pytest.raises(gym.error.NameNotFound):
         logged(tmp_path, Recipe(env_id="Nothing-v0"))

@@ -1,6 +1,7 @@
 """Worlds that nobody registered: logged, learned, dreamt and differentiated, from end to end."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -85,6 +86,19 @@ def test_its_gradient_is_there(folder):
     action = torch.zeros(2, requires_grad=True)
     env.step_with_grad(action).reward.backward()
     assert action.grad.abs().min() > 0
+
+
+def test_the_example_says_what_to_install_for_a_world_that_is_not_there(tmp_path):
+    (tmp_path / "Box2D.py").write_text("raise ImportError('hidden by a test')")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "examples/own_world.py", "car-racing", "--out", tmp_path],
+        capture_output=True, text=True, cwd=ROOT, env=environment, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("CarRacing-v3 cannot be made: Box2D is not installed")
+    assert "gymnasium[box2d]" in done.stderr
 
 
 def test_a_registered_record_goes_before_what_a_log_told_where_it_is_of_the_same():

@@ -36,7 +36,7 @@ def make_pixel_env(
     `steps`; an action is flat, within [−1, 1], and held for `repeat` of the environment's steps."""
     module, _, plain_id = env_id.rpartition(":")
     if module:
-        import_module(module)  # which registers the id
+        _import_named(module)
     given = dict(kwargs or {})
     if str(gym.spec(plain_id).entry_point).startswith("wm_gym.envs:"):
         given = {"horizon": steps * repeat, **given}
@@ -54,6 +54,19 @@ def make_pixel_env(
     if wanted != (height, width):
         env = Resized(env, wanted)
     return gym.wrappers.TimeLimit(env, steps)
+
+
+def _import_named(module: str) -> None:
+    """Which registers its ids."""
+    try:
+        import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module.partition(".")[0]:
+            raise
+        raise ModuleNotFoundError(
+            f"there is no module {module!r} to import: install it, or run this in the folder of "
+            f"{module.replace('.', '/')}.py"
+        ) from None
 
 
 def _made(env_id: str, kwargs: Mapping[str, Any]) -> gym.Env[Any, Any]:
