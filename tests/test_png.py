@@ -1,6 +1,10 @@
 """Our PNG is everyone's, everyone's is ours, and a damaged one is noticed."""
 
 import io
+import struct
+import tracemalloc
+import zlib
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -48,7 +52,7 @@ def test_a_png_of_16_bits_is_refused_not_rounded():
 
 def test_a_png_of_another_shape_is_refused():
     png = encode_png(np.zeros((4, 5, 3), np.uint8))
-    with pytest.raises(ValueError, match=r"\(4, 5, 3\), expected \(5, 4, 3\)"):
+    with pytest.raises(ValueError, match=r"promises 4×5 pixels, expected \(5, 4, 3\)"):
         decode_png_into(png, np.zeros((5, 4, 3), np.uint8))
 
 
@@ -60,3 +64,39 @@ def test_every_flipped_byte_and_every_cut_of_a_png_is_noticed():
         for damaged in (flipped, png[:place]):
             with pytest.raises(ValueError, match="PNG"):
                 decode_png_into(damaged, out)
+
+
+def png_of(height: int, width: int, deflated: bytes, colour_type: int = 2) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return len(body).to_bytes(4) + kind + body + zlib.crc32(kind + body).to_bytes(4)
+
+    header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", deflated) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+@pytest.mark.parametrize("colour_type", [2, 0])
+def test_a_picture_that_inflates_to_more_than_its_header_promises_costs_no_memory(colour_type):
+    png = png_of(96, 96, zlib.compress(bytes(200_000_000), 9), colour_type)
+    tracemalloc.start()
+    try:
+        for decode in (decode_png, lambda png: decode_png_into(png, np.empty((96, 96, 3), "u1"))):
+            with suppress(ValueError):
+                decode(png)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5e6
+
+
+@pytest.mark.parametrize("side", [12_000, 60_000, 2**31 - 1])
+def test_a_promise_of_another_size_is_refused_before_it_is_decoded(side):
+    png = png_of(side, side, zlib.compress(bytes(12_000), 9), colour_type=0)
+    with pytest.raises(ValueError, match=rf"promises {side}×{side} pixels, expected \(96, 96, 3\)"):
+        decode_png_into(png, np.empty((96, 96, 3), np.uint8))
+
+
+@pytest.mark.parametrize("side", [60_000, 2**31 - 1])
+def test_a_giant_promise_that_is_not_kept_is_refused(side):
+    with pytest.raises(ValueError, match=r"the PNG \(\d+ bytes\) is damaged: .*exceeds limit"):
+        decode_png(png_of(side, side, zlib.compress(b"", 9)))

@@ -2,6 +2,9 @@
 
 `encode_png` writes header, one IDAT chunk and end, nothing else. `decode_png_into` recognises that
 layout and decodes it without Pillow, several times as fast; it gives every other PNG to Pillow.
+
+A few bytes can inflate to much: no more is inflated than the header promises, and nothing where
+that is not the size that was asked for.
 """
 
 import io
@@ -18,6 +21,7 @@ from PIL import Image
 Blob: TypeAlias = bytes | memoryview
 
 _INFLATE_ERROR: type[Exception] = isal_zlib.IsalError  # type: ignore[assignment]  # a stub's slip
+_BOMB = Image.DecompressionBombError
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> grey, grey + alpha, RGB, RGB + alpha
 _MODES = ("L", "LA", "RGB", "RGBA")
@@ -42,13 +46,11 @@ def encode_png(picture: UInt8[np.ndarray, "h w c"], *, level: int = 6) -> bytes:
 def decode_png(png: Blob) -> UInt8[np.ndarray, "h w c"]:
     """In the file's own channels: 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA; palettes become RGB(A)."""
     png = bytes(png)
-    if len(png) > _AROUND_PIXELS:
-        width, height = struct.unpack(">II", png[16:24])
-        for channels in _COLOUR_TYPES:
-            if png[:33] == _header(height, width, channels):
-                picture = np.empty((height, width, channels), np.uint8)
-                decode_png_into(png, picture)
-                return picture
+    _check_chunks(png)
+    for channels in _COLOUR_TYPES:
+        shape = (*promised_size(png), channels)
+        if (rows := _rows_of_our_layout(png, shape)) is not None:
+            return rows[:, 1:].reshape(shape)
     return _decode_with_pillow(png)
 
 
@@ -59,10 +61,19 @@ def decode_png_into(png: Blob, out: UInt8[np.ndarray, "h w c"]) -> None:
     if rows is not None:
         out[:] = rows[:, 1:].reshape(out.shape)
         return
+    _check_chunks(png)
+    if (size := promised_size(png)) != out.shape[:2]:
+        raise ValueError(f"the PNG promises {size[0]}×{size[1]} pixels, expected {out.shape}")
     picture = _decode_with_pillow(png)
     if picture.shape != out.shape:
         raise ValueError(f"the PNG holds a picture of shape {picture.shape}, expected {out.shape}")
     out[:] = picture
+
+
+def promised_size(png: bytes) -> tuple[int, int]:
+    """Height and width, as the header has them."""
+    width, height = struct.unpack(">II", png[16:24])
+    return height, width
 
 
 def _rows_of_our_layout(png: bytes, shape: tuple[int, ...]) -> UInt8[np.ndarray, "h n"] | None:
@@ -78,18 +89,18 @@ def _rows_of_our_layout(png: bytes, shape: tuple[int, ...]) -> UInt8[np.ndarray,
     if not sound:
         return None
     row = 1 + width * channels
+    inflater = isal_zlib.decompressobj()
     try:
-        # A byte too many: with just enough, the inflater would grow its buffer to see the end.
-        rows = isal_zlib.decompress(png[41:end], bufsize=height * row + 1)
-    except _INFLATE_ERROR:
+        # A byte too many: it sees the end, and what goes on beyond it.
+        rows = inflater.decompress(png[41:end], height * row + 1)
+    except (_INFLATE_ERROR, OverflowError):
         return None
-    if len(rows) != height * row or rows[::row].count(0) != height:
+    if not inflater.eof or len(rows) != height * row or rows[::row].count(0) != height:
         return None
     return np.frombuffer(rows, np.uint8).reshape(height, row)
 
 
 def _decode_with_pillow(png: bytes) -> UInt8[np.ndarray, "h w c"]:
-    _check_chunks(png)
     try:
         with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
             mode = image.mode
@@ -98,7 +109,7 @@ def _decode_with_pillow(png: bytes) -> UInt8[np.ndarray, "h w c"]:
             elif mode == "1":
                 mode = "L"
             picture = np.asarray(image.convert(mode))
-    except (OSError, SyntaxError, EOFError, struct.error, zlib.error) as error:
+    except (OSError, SyntaxError, EOFError, struct.error, zlib.error, _BOMB) as error:
         raise ValueError(f"the PNG ({len(png)} bytes) is damaged: {error}") from error
     if mode not in _MODES:
         raise ValueError(f"the PNG has mode {mode}, expected one of {_MODES}: save it as one")
