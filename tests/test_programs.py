@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -170,9 +171,15 @@ def test_train_goes_on_where_it_was_and_leaves_a_world_model(tmp_path):
     wm_gym(*command, "--autoencoder.updates", 3, "--global-model.updates", 2, "--heads.updates", 2)
     assert len(curve_of(out / "autoencoder")) == 3
     kept = (out / "autoencoder" / "checkpoint.pt").read_bytes()
-    done = wm_gym(
+    command = (
         *command, "--autoencoder.updates", 3, "--global-model.updates", 4, "--heads.updates", 3
-    )
+    )  # fmt: skip
+    later = [str(out / part) for part in ("refined", "heads", "local_model")]
+    assert "another global_model, content" in (refused := wm_gym(*command, ok=False).stderr)
+    assert refused.strip().endswith(f"to train anew, delete {' '.join(later)}")
+    for folder in later:
+        shutil.rmtree(folder)
+    done = wm_gym(*command)
     assert (out / "autoencoder" / "checkpoint.pt").read_bytes() == kept
     for part, steps in (("autoencoder", 3), ("global_model", 4), ("refined", 5), ("heads", 3)):
         assert [line["step"] for line in curve_of(out / part)] == list(range(1, steps + 1))

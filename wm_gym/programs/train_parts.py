@@ -1,6 +1,5 @@
 """The parts of a world model, trained one after the other; each goes on where it stopped."""
 
-import hashlib
 import io
 import json
 import signal
@@ -28,19 +27,20 @@ from wm_gym.models.global_model import GlobalModel
 from wm_gym.models.heads import Heads
 from wm_gym.models.local_model import LocalModel
 from wm_gym.models.world_model import fast_bfloat16
+from wm_gym.programs.train_checks import CHECKPOINT, with_remedy
 from wm_gym.programs.train_config import Train, context_of, patch_of
 from wm_gym.storage.files import write_atomically
 from wm_gym.training.autoencoder import ReconstructionLoss, median_frame
-from wm_gym.training.checkpoint import load_checkpoint, save_checkpoint
+from wm_gym.training.checkpoint import identity, load_checkpoint, save_checkpoint
 from wm_gym.training.eye import SeeingLoss, SeenWindows
 from wm_gym.training.film import filmstrip
 from wm_gym.training.global_model import DenoisingLoss, Scales, astray
 from wm_gym.training.heads import JudgingLoss, reward_scale, silenced
 from wm_gym.training.latents import Encode, LatentWindows, encode_dataset
 from wm_gym.training.local_model import FilteringLoss, FilterWindows
-from wm_gym.training.trainer import Loss, Trainer, Update
+from wm_gym.training.trainer import Loss, Optimisation, Trainer, Update
 
-CHECKPOINT, CURVE, PICTURE = "checkpoint.pt", "curve.jsonl", "picture.png"
+CURVE, PICTURE = "curve.jsonl", "picture.png"
 LONG, JUDGED = 50, 2**20
 """Steps of the dreams that settle whether refining helped, and the seed they are drawn by."""
 
@@ -86,7 +86,7 @@ class Run:
         ).to(memory_format=torch.channels_last)
         background = to_unit(torch.from_numpy(median_frame(dataset)))
         model.set_background(background)
-        trainer = Trainer(model, config.autoencoder, self.accelerator)
+        trainer = self._trainer(model, config.autoencoder)
         loss = ReconstructionLoss(background.to(self.accelerator.device))
         shown = torch.from_numpy(self._film(length=1, count=10).frames[0])
 
@@ -98,7 +98,8 @@ class Run:
 
         folder = (config.autoencoder_of or config.out) / "autoencoder"
         if config.autoencoder_of is not None:
-            trainer.load_state_dict(load_checkpoint(folder / CHECKPOINT))
+            taken = load_checkpoint(folder / CHECKPOINT)  # whatever it learned from: it was chosen
+            trainer.load_state_dict({**taken, "learned_from": trainer.learned_from})
             return trainer.average
         return self._train(folder, trainer, self._windows(trainer, 1), loss, picture)
 
@@ -112,11 +113,7 @@ class Run:
 
     def encoded(self, name: str, home: Path, model: nn.Module, encode: Encode) -> np.ndarray:
         """Of the whole dataset; kept, under the name of the weights that made them."""
-        weights = hashlib.sha256()
-        for tensor in model.state_dict().values():
-            weights.update(tensor.cpu().numpy().tobytes())
-        weights.update(self.dataset.hash.encode())
-        path = home / f"{name}-{weights.hexdigest()[:12]}.npy"
+        path = home / f"{name}-{identity(model, self.dataset.hash)[:12]}.npy"
         if not path.exists():
             device = self.accelerator.device
             bar = tqdm(total=self.dataset.num_frames, unit="frame", desc=name, disable=None)
@@ -146,7 +143,7 @@ class Run:
             latent_scale=scales.latent,
             change_scale=scales.change,
         )
-        trainer = Trainer(model, config.global_model, self.accelerator)
+        trainer = self._trainer(model, config.global_model, autoencoder=autoencoder)
         folder, loss = config.out / "global_model", DenoisingLoss(config.dreaming)
         return self._train_global(folder, trainer, autoencoder, latents, loss)
 
@@ -161,7 +158,7 @@ class Run:
         config = self.config
         model = GlobalModel.from_config(global_model.config)
         model.load_state_dict(global_model.state_dict())
-        trainer = Trainer(model, config.refining, self.accelerator)
+        trainer = self._trainer(model, config.refining, global_model=global_model)
         folder = config.out / "refined"
         loss = DenoisingLoss(config.dreaming, rollout=config.rollout)
         refined = self._train_global(folder, trainer, autoencoder, latents, loss)
@@ -210,7 +207,7 @@ class Run:
             reward_scale=spread,
             ends=self._ends_within(dreamt.context + 1),
         )
-        trainer = Trainer(model, config.heads, self.accelerator)
+        trainer = self._trainer(model, config.heads, global_model=global_model)
         windows = self._windows(trainer, dreamt.context + 1)
         batches = LatentWindows(windows=windows, latents=latents)
         loss = JudgingLoss(global_model)
@@ -242,7 +239,7 @@ class Run:
             reward_scale=heads.config.reward_scale,
         )
         model.eye.to(memory_format=torch.channels_last)
-        trainer = Trainer(model, config.eye, self.accelerator)
+        trainer = self._trainer(model, config.eye, autoencoder=autoencoder)
         batches = SeenWindows(windows=self._windows(trainer, 1), latents=latents)
         return self._train(config.out / "eye", trainer, batches, SeeingLoss(autoencoder), None)
 
@@ -261,7 +258,7 @@ class Run:
         model = LocalModel.from_config(seeing.config)
         model.load_state_dict(seeing.state_dict())
         model.eye.requires_grad_(False)
-        trainer = Trainer(model, config.local_model, self.accelerator)
+        trainer = self._trainer(model, config.local_model, global_model=global_model, eye=seeing)
         windows = self._windows(trainer, global_model.config.context + config.sequence)
         logged = LatentWindows(windows=windows, latents=latents)
         batches = FilterWindows(logged=logged, embedding=embedding)
@@ -270,6 +267,14 @@ class Run:
         if not self.dataset.spec.has_reward:
             silenced(found.reward)
         return found
+
+    def _trainer(
+        self, model: Model, config: Optimisation, **learned_from: nn.Module
+    ) -> Trainer[Model]:
+        """Of a part that learns from the dataset and from what these parts make of it."""
+        parts = {name: identity(each) for name, each in learned_from.items()}
+        known = {"dataset": self.dataset.hash, **parts}
+        return Trainer(model, config, self.accelerator, known)
 
     def _windows(self, trainer: Trainer[Any], length: int) -> Windows:
         return Windows(
@@ -294,10 +299,9 @@ class Run:
     ) -> Model:
         """One part to its end, saved every few minutes and when it is interrupted."""
         if (checkpoint := folder / CHECKPOINT).exists():
-            try:
-                trainer.load_state_dict(load_checkpoint(checkpoint))
-            except ValueError as error:
-                raise ValueError(f"{error}; or delete {folder} to train it anew") from error
+            state = load_checkpoint(checkpoint)
+            with with_remedy(folder):
+                trainer.load_state_dict(state)
         bar = tqdm(
             total=trainer.config.updates,
             initial=trainer.step,

@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from wm_gym.data.windows import Batches, prefetch
+from wm_gym.training.checkpoint import check_learned_from
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,10 +75,18 @@ Loss = Callable[[nn.Module, Batch, torch.Generator], tuple[Tensor, Mapping[str, 
 
 
 class Trainer(Generic[Model]):
-    """All that a checkpoint holds: the model, its average, its optimiser, the step."""
+    """All that a checkpoint holds: the model, its average, its optimiser, the step, and what it
+    learned from: names to identities, of the dataset and of parts trained before."""
 
-    def __init__(self, model: Model, config: Optimisation, accelerator: Accelerator) -> None:
+    def __init__(
+        self,
+        model: Model,
+        config: Optimisation,
+        accelerator: Accelerator,
+        learned_from: Mapping[str, str] | None = None,
+    ) -> None:
         self.config, self.accelerator = config, accelerator
+        self.learned_from = dict(learned_from or {})
         self.average = cast(Model, type(model).from_config(model.config))  # type: ignore[attr-defined]
         self.average.load_state_dict(model.state_dict())
         self.average.requires_grad_(False).eval().to(accelerator.device)
@@ -91,6 +100,7 @@ class Trainer(Generic[Model]):
     def state_dict(self) -> dict[str, Any]:
         return {
             "step": self.step,
+            "learned_from": self.learned_from,
             "model": self.accelerator.unwrap_model(self.model).state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -101,11 +111,13 @@ class Trainer(Generic[Model]):
             {name: value.shape for name, value in weights.items()}
             for weights in (self.average.state_dict(), state.get("average", {}))
         ]
-        if shapes[0] != shapes[1] or state.keys() != self.state_dict().keys():
+        found = state.keys() | {"learned_from"}  # which older checkpoints do not say
+        if shapes[0] != shapes[1] or found != self.state_dict().keys():
             raise ValueError(
                 "checkpoint is of another model, or of none: continue a run with the settings "
                 "that it began with, or give another --out"
             )
+        check_learned_from(state.get("learned_from"), self.learned_from)
         self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])

@@ -1,0 +1,124 @@
+"""`wm-gym train` says at once what it cannot go on from, or could not save in the end."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+
+from wm_gym.data import Dataset
+from wm_gym.data.collect import Recipe, collect_episodes
+from wm_gym.programs.train import PRESETS, train
+from wm_gym.training.checkpoint import load_checkpoint, save_checkpoint
+
+PARTS = ("autoencoder", "global_model", "refined", "heads", "eye", "local_model")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def fresh_accelerator():
+    """Accelerate keeps its first precision for the whole process, other tests' included."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def logged(folder, seed):
+    recipe = Recipe(
+        env_id="strangers:Stranger-v0", episodes=3, steps=40, behaviours=("smooth",), seed=seed
+    )
+    list(collect_episodes(recipe, folder, workers=1))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return logged(tmp_path_factory.mktemp("data"), seed=0)
+
+
+@pytest.fixture(scope="module")
+def other_data(tmp_path_factory):
+    return logged(tmp_path_factory.mktemp("other"), seed=1)
+
+
+TINY = PRESETS["tiny"][1]
+SHORT = {
+    name: replace(getattr(TINY, name), updates=2)
+    for name in ("autoencoder", "global_model", "refining", "heads", "eye", "local_model")
+}
+
+
+def tiny(data, out, **settings):
+    return replace(TINY, **{**SHORT, "data": data, "out": out, "patch": 4, **settings})
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    train(tiny(data, folder))
+    return folder
+
+
+@pytest.fixture
+def run_folder(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+def test_a_finished_run_is_not_gone_on_with_from_another_dataset(data, other_data, run_folder):
+    before = {path: path.read_bytes() for path in run_folder.rglob("*.*")}
+    with pytest.raises(ValueError, match="learned from another dataset") as caught:
+        train(tiny(other_data, run_folder))
+    for words in (*(Dataset.open(each).hash[:12] for each in (data, other_data)), "another --out"):
+        assert words in str(caught.value)
+    assert str(caught.value).endswith("delete " + " ".join(str(run_folder / p) for p in PARTS))
+    assert {path: path.read_bytes() for path in run_folder.rglob("*.*")} == before
+    train(tiny(data, run_folder))  # its own is fine
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_part_remembers_its_dataset(other_data, run_folder, part):
+    for path in run_folder.glob("*/checkpoint.pt"):
+        if path.parent.name != part:
+            path.unlink()
+    with pytest.raises(ValueError, match=rf"{part}/checkpoint\.pt: .* from another dataset"):
+        train(tiny(other_data, run_folder))
+    assert len(list(run_folder.glob("*/checkpoint.pt"))) == 1, "it trained before it looked"
+
+
+def test_a_part_is_not_gone_on_with_after_another_one_before_it(data, run_folder):
+    retrained = replace(SHORT["autoencoder"], seed=7)
+    (run_folder / "autoencoder" / "checkpoint.pt").unlink()
+    with pytest.raises(ValueError, match=r"global_model/checkpoint\.pt: .* another autoencoder"):
+        train(tiny(data, run_folder, autoencoder=retrained))
+    (run_folder / "global_model" / "checkpoint.pt").unlink()
+    with pytest.raises(ValueError, match=r"refined/checkpoint\.pt: .* another global_model") as told:
+        train(tiny(data, run_folder, autoencoder=retrained))
+    assert "eye" not in str(told.value)
+    for part in ("refined", "heads"):
+        (run_folder / part / "checkpoint.pt").unlink()
+    with pytest.raises(ValueError, match=r"eye/checkpoint\.pt: .* another autoencoder"):
+        train(tiny(data, run_folder, autoencoder=retrained))
+    for part in ("eye", "local_model"):
+        (run_folder / part / "checkpoint.pt").unlink()
+    train(tiny(data, run_folder, autoencoder=retrained))
+
+
+def test_a_checkpoint_that_does_not_say_what_it_learned_from_is_refused(data, run_folder):
+    path = run_folder / "heads" / "checkpoint.pt"
+    state = load_checkpoint(path)
+    del state["learned_from"]
+    save_checkpoint(path, state)
+    with pytest.raises(ValueError, match=r"does not say which dataset it learned from.* delete .*"):
+        train(tiny(data, run_folder))
+
+
+def test_an_autoencoder_that_was_chosen_may_have_learned_from_anything(
+    other_data, run_folder, tmp_path
+):
+    train(tiny(other_data, tmp_path / "new", autoencoder_of=run_folder))
+    taken, own = (
+        load_checkpoint(folder / "checkpoint.pt")
+        for folder in (run_folder / "autoencoder", tmp_path / "new" / "global_model")
+    )
+    assert own["learned_from"]["dataset"] == Dataset.open(other_data).hash
+    assert torch.is_tensor(taken["average"]["background"])
