@@ -1,7 +1,7 @@
 """The headline: FoG and PPO learn in the same dream, and the real system judges both.
 
     python examples/fog_vs_ppo.py                 # quick: minutes on two CPU cores, one seed
-    python examples/fog_vs_ppo.py paper           # the README's figures, hours
+    python examples/fog_vs_ppo.py paper           # the figures of docs/study.md, hours
     python examples/fog_vs_ppo.py paper --agents no-refresh no-entropy --seeds 1    # ablations
 
 Stop it at any time: run again, it goes on. It writes fog_vs_ppo.md, .png and .mp4 into its folder.
@@ -32,7 +32,7 @@ QUICK = Study(samples=128_000, out=OUT / "quick")
 PRESETS = {
     "quick": ("Minutes on two CPU cores: one seed, equal samples.", QUICK),
     "paper": (
-        "Three seeds (LOG says what was settled by a look at one of them); the README's figures.",
+        "Three seeds (LOG says what was settled by a look at one of them): docs/study.md.",
         Study(
             samples=256_000, ppo_samples=2_560_000, seeds=(1, 2, 3), trusted=24,
             out=OUT / "paper",

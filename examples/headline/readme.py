@@ -1,4 +1,5 @@
-"""What the README's records say: its tables, its verdict and its curves, in seconds.
+"""What the study's records say, in seconds: the figures of docs/study.md, of which README.md shows
+a few, the verdict and the curves.
 
 PYTHONPATH=examples python -m headline.readme
 """
@@ -27,7 +28,7 @@ MAIN = ("FoG", LONG, "PPO")
 @dataclass(frozen=True, kw_only=True)
 class Readme:
     pictures: Path = Path("docs/img")
-    """Where the curves are drawn."""
+    """Where the curves are drawn that both pages show."""
 
 
 def main(config: Readme) -> None:

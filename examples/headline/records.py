@@ -14,7 +14,7 @@ LOCAL_WORLD = "FoG without diffusion"
 """An agent whose samples are the local model's: it has no other world."""
 
 README = Path(__file__).parent / "records_of_readme"
-"""The records that the README's figures are made of."""
+"""The records that the figures of README.md and docs/study.md are made of."""
 
 Line = TypeVar("Line", "Progress", "Exam")
 

@@ -1,5 +1,5 @@
-"""Put a finished study's records beside those that the README's figures are made of, and its best
-policy into the package.
+"""Put a finished study's records beside those that README.md and docs/study.md are made of, and its
+best policy into the package.
 
 PYTHONPATH=examples python -m headline.release out/fog_vs_ppo/paper
 """
@@ -47,7 +47,7 @@ class Release:
     """Dreamt episodes of each seed, whose returns choose among them."""
 
     pictures: Path = Path("docs/img")
-    """Where the README's are."""
+    """Where those of the pages are."""
 
     starts: int = 4
     steps: int = 150
