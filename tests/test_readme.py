@@ -1,5 +1,6 @@
-"""Every Python block of the README runs, and every command in it exists."""
+"""What the documents show runs, what they link to exists, and their lines are short."""
 
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +11,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "LOG.md"]
+EXAMPLES = {**os.environ, "PYTHONPATH": str(ROOT / "examples")}
+LONGEST = 100
+"""Columns of a line."""
 
 
 def blocks(language):
@@ -36,14 +41,15 @@ def test_it_runs(code, tmp_path):
 @pytest.mark.parametrize("text", list(blocks("sh")))
 def test_its_commands_exist(text):
     makefile = (ROOT / "Makefile").read_text()
-    for line in filter(None, text.splitlines()):
-        words = line.split()
+    for line in commands(text):
+        words = line.removeprefix("PYTHONPATH=examples ").split()
         if words[0] == "make":
             assert f"\n{words[1]}:" in makefile, line
         elif words[0] == "python":
+            script = words[1:3] if words[1] == "-m" else [ROOT / words[1]]
             done = subprocess.run(
-                [sys.executable, ROOT / words[1], "--help"], capture_output=True, text=True,
-                check=False,
+                [sys.executable, *script, "--help"], capture_output=True, text=True, check=False,
+                env=EXAMPLES,
             )  # fmt: skip
             assert done.returncode == 0, line
         elif words[0] == "wm-gym":
@@ -55,8 +61,43 @@ def test_its_commands_exist(text):
             assert words[0] == "pip", line
 
 
-def test_links_and_pictures_are_there():
-    for page in PAGES:
-        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
-            if not target.startswith("http"):
-                assert (page.parent / target).exists(), f"{page.name}: {target}"
+def commands(text):
+    """Its lines, continued ones joined, without comments."""
+    lines = text.replace("\\\n", " ").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.stem)
+def test_every_relative_link_and_anchor_resolves(page):
+    for target in links(page):
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path) if path else page
+        assert there.exists(), f"{page.name} links to {target}, which is not there"
+        if anchor:
+            assert anchor in anchors(there), f"{page.name}: {there.name} has no heading #{anchor}"
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.stem)
+def test_no_line_is_longer_than_100_columns(page):
+    lines = page.read_text("utf-8").splitlines()
+    long = [number for number, line in enumerate(lines, 1) if len(line) > LONGEST]
+    assert not long, f"{page.name} has longer lines: {long}"
+
+
+def links(page):
+    """Relative targets of links and pictures, also of links whose target stands apart."""
+    text = re.sub(r"`[^`]+`", "", prose(page))
+    found = re.findall(r"\]\(\s*([^)\s]+)\s*\)", text) + re.findall(r"(?m)^\[[^]]+\]: (\S+)", text)
+    return [target for target in found if not target.startswith("http")]
+
+
+def anchors(page):
+    """As GitHub makes them of headings."""
+    headings = re.findall(r"(?m)^#+ (.+)$", prose(page))
+    slugs = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+    return [f"{slug}-{n}" if (n := slugs[:i].count(slug)) else slug for i, slug in enumerate(slugs)]
+
+
+def prose(page):
+    """All but its code."""
+    return re.sub(r"(?ms)^```.*?^```", "", page.read_text("utf-8"))
