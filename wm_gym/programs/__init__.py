@@ -3,10 +3,12 @@
 import os
 import sys
 import warnings
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
 import gymnasium as gym
-import tyro
+
+from wm_gym.programs.failures import STOPPED, said
 
 PROGRAMS = {
     "collect": "log a dataset",
@@ -42,24 +44,38 @@ _EXPECTED = (
 def main() -> None:
     """One clear line and a non-zero exit where something is wrong with what was asked."""
     name, *arguments = sys.argv[1:] or ["--help"]
-    if name in ("-h", "--help"):
-        print(_usage())
-        return
-    if name not in PROGRAMS:
+    asked = name in ("-h", "--help")
+    if not asked and name not in PROGRAMS:
         sys.exit(f"wm-gym: there is no {name!r}\n\n{_usage()}")
-    sys.path.insert(0, "")  # so that `module:Id-v0` finds a module in this folder
+    if any(":" in argument for argument in arguments):
+        sys.path.append("")  # for `module:Id-v0`; last, as other files here may be anybody's
     warnings.showwarning = _show_warning  # type: ignore[assignment]
+    begun = False
     try:
-        module = name.replace("-", "_")
-        program = getattr(import_module(f"wm_gym.programs.{module}"), module)
-        tyro.cli(program, prog=_Name(f"wm-gym {name}"), args=arguments)
+        if asked:
+            print(_usage(), flush=True)
+            return
+        program = _imported(name)
+        begun = True
+        program(arguments)
     except BrokenPipeError:  # whoever read what is printed has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except _EXPECTED as error:
-        sys.exit(f"wm-gym: {error}")
+        sys.exit(f"wm-gym: {said(error)}")
     except KeyboardInterrupt:
-        goes_on = "; the same command goes on where it was" if name in _RESUMED else ""
-        sys.exit(f"wm-gym: stopped{goes_on}")
+        if begun:
+            goes_on = "; the same command goes on where it was" if name in _RESUMED else ""
+            print(f"wm-gym: stopped{goes_on}", file=sys.stderr)
+        sys.exit(STOPPED)
+
+
+def _imported(name: str) -> Callable[[Sequence[str]], object]:
+    """Takes seconds; what is made takes the arguments."""
+    from tyro import cli  # not needed to say what programs there are
+
+    module = name.replace("-", "_")
+    program = getattr(import_module(f"wm_gym.programs.{module}"), module)
+    return lambda arguments: cli(program, prog=_Name(f"wm-gym {name}"), args=arguments)
 
 
 class _Name(str):

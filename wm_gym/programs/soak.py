@@ -20,6 +20,7 @@ from wm_gym.models.heads import Heads
 from wm_gym.models.local_model import LocalModel
 from wm_gym.models.starts import Start, Starts
 from wm_gym.models.world_model import Card, WorldModel
+from wm_gym.programs.failures import STOPPED
 from wm_gym.programs.memory import process_bytes
 from wm_gym.systems import PUSH_T
 
@@ -79,7 +80,8 @@ def soak(config: Soak) -> None:
                 bar.update(reading.steps - bar.n)
                 bar.set_postfix(memory=f"{reading.memory / MIB:.0f} MiB", refresh=False)
     except KeyboardInterrupt:
-        sys.exit(f"wm-gym: stopped; until then, {_summary(reading, begin)}")
+        print(f"wm-gym: stopped; until then, {_summary(reading, begin)}", file=sys.stderr)
+        sys.exit(STOPPED)
     print(f"nothing broke: {_summary(reading, begin)}")
 
 
