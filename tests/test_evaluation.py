@@ -152,6 +152,15 @@ def test_a_model_that_stands_still_has_the_errors_of_standing_still(dataset):
             assert np.abs(figures[name] - figures[name + STILL]).max() < 2
 
 
+def test_the_mean_frame_is_of_all_episodes_of_a_selection(dataset):
+    one = replace(dataset, index=dataset.index[[1, 3]])
+    rows = np.concatenate([np.arange(151, 302), np.arange(453, 604)])
+    expected = np.round(dataset.frames(rows).mean(0))
+    np.testing.assert_array_equal(rollouts.mean_frame(one), expected)
+    for each in measured(dataset, Replay(dataset)):
+        assert (each.figures["psnr.mean"] < each.figures["psnr"]).all()
+
+
 def test_a_dream_is_the_same_whatever_is_dreamt_beside_it(dataset, monkeypatch):
     dreamer = Dreamer(model=make_world_model("PushT"), denoising_steps=1, seed=0)
     (plan, _) = plans(dataset, context=4, horizon=150, rollouts=3, seed=0)

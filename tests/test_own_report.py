@@ -1,6 +1,7 @@
 """What the programs say of a world of one's own: no simulator, no probe, no reward, no coverage."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from test_report import Tags
 from tiny_world import make_world_model
 
 from wm_gym.data import Dataset, DatasetSpec, DatasetWriter, Episode
-from wm_gym.models.world_model import Card
+from wm_gym.models.world_model import Card, WorldModel
 from wm_gym.programs import evaluate as program
 from wm_gym.programs.evaluate import Evaluate, evaluate
 from wm_gym.programs.gradients import GradientCard, gradients
@@ -83,7 +84,11 @@ def test_of_rewards_that_nobody_logged_nothing_is_measured(run, tmp_path, capsys
     figures = json.loads((tmp_path / "fidelity.json").read_text())["behaviours"]["own"]["figures"]
     assert set(figures) == {
         "uncertainty",
-        *(name + of for name in ("psnr", "ssim") for of in ("", ".reconstruction", ".still")),
+        *(
+            name + of
+            for name in ("psnr", "ssim")
+            for of in ("", ".reconstruction", ".still", ".mean")
+        ),
     }
 
 
@@ -181,6 +186,39 @@ def test_data_of_other_pictures_is_refused(run, tmp_path):
         evaluate(config)
 
 
+def test_who_judges_by_what_was_learned_from_is_told_so_everywhere(run, tmp_path, capsys):
+    """By what is printed, the figures, the model card and the page."""
+    again, out = tmp_path / "run", tmp_path / "fidelity"
+    shutil.copytree(run, again)
+    model = WorldModel.from_pretrained(again / "world-model")
+    learned = {**model.card.facts["dataset"], "hash": Dataset.open(run.parent / "data").hash}
+    model.card = replace(model.card, facts={**model.card.facts, "dataset": learned})
+    model.save_pretrained(again / "world-model")
+    with pytest.warns(UserWarning, match="is what the world model learned from"):
+        evaluate(replace(judging(run, out), world_model=str(again / "world-model")))
+    assert "own: the world model learned from these episodes" in capsys.readouterr().out
+    assert json.loads((out / "fidelity.json").read_text())["datasets"]["own"]["learned_from"]
+    release(again, tmp_path / "released", fidelity=out / "fidelity.json")
+    card = (tmp_path / "released" / "README.md").read_text()
+    assert "episodes that were **trained on** (own):" in card
+    page = tmp_path / "report.html"
+    report(Report(world_model=str(again / "world-model"), fidelity=out, out=page))
+    assert "episodes that were trained on (own)" in Tags(page.read_text()).text
+
+
+def test_the_mean_frame_of_the_data_is_a_row_beside_that_nothing_moved(fidelity, run, tmp_path):
+    found = json.loads((fidelity / "fidelity.json").read_text())["behaviours"]["own"]["figures"]
+    frames = Dataset.open(run.parent / "data").frames(np.arange(2 * (STEPS + 1)))
+    error = np.square(frames - np.round(frames.mean(0))).mean((1, 2, 3))
+    psnr = 10 * np.log10(255**2 / error)
+    median = found["psnr.mean"]["1"]["median"]["value"]
+    assert psnr.min() <= median <= psnr.max()
+    page = tmp_path / "report.html"
+    report(Report(world_model=str(run / "world-model"), fidelity=fidelity, out=page))
+    text = Tags(page.read_text()).text
+    assert text.index("if nothing moved") < text.index("of the mean frame of the data")
+
+
 def test_it_is_released_and_its_card_speaks_of_it_alone(run, fidelity, tmp_path):
     release(run, tmp_path / "released", fidelity=fidelity / "fidelity.json")
     card = (tmp_path / "released" / "README.md").read_text()
@@ -189,4 +227,6 @@ def test_it_is_released_and_its_card_speaks_of_it_alone(run, fidelity, tmp_path)
     assert "one T" not in card
     assert "It knows what its log shows." in card
     assert "| own | PSNR [dB] |" in card
+    assert "| own | PSNR [dB] of the mean frame of the data |" in card
+    assert "episodes that were never trained on:" in card
     assert (tmp_path / "released" / "curves.png").stat().st_size > 1000

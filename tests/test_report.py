@@ -393,12 +393,14 @@ def test_scores_of_the_model_folder_stand_in_for_an_evaluation(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     world_model = make_world_model()
     scores = {"play": {"block_position": {"1": 0.25, "50": 1.5}, "reward": {"1": 0.001}}}
+    scores["play"]["psnr.mean"] = {"1": 12.5}
     world_model.card = replace(world_model.card, facts={"scores": scores})
     world_model.save_pretrained("model")
     report(Report(world_model="model"))
     text = Tags(Path("out/report.html").read_text()).text
     assert re.search(r"block position error, px\s*0\.250\s*1\.50", text)
     assert re.search(r"reward error\s*0\.00100\s*–", text)
+    assert re.search(r"PSNR, dB, of the mean frame of the data\s*12\.5", text)
     about = "block position after 1 steps of play, median, as it was released"
     assert re.search(rf"dream error\s*0\.250 px\s*{about}", text)
     world_model.card = replace(world_model.card, facts={"scores": {"play": {"reward": {"1": 0.1}}}})

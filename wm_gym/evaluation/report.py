@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from wm_gym.evaluation.calibration import Line
 from wm_gym.evaluation.fidelity import Detection, Fidelity, Table
-from wm_gym.evaluation.rollouts import REAL, RECONSTRUCTION, STILL, UNCERTAINTY
+from wm_gym.evaluation.rollouts import MEAN, REAL, RECONSTRUCTION, STILL, UNCERTAINTY
 from wm_gym.evaluation.statistics import Interval
 
 HIDDEN = (30, 100)
@@ -16,6 +16,7 @@ _OTHERS = {
     REAL: "read off the real frame",
     RECONSTRUCTION: "of the reconstructed real frame",
     STILL: "if nothing moved",
+    MEAN: "of the mean frame of the data",
 }
 _FIGURES = {
     "coverage": "coverage error",

@@ -27,9 +27,12 @@ AT_ONCE = 400
 """Frames in a batch, of the contexts of the rollouts in it."""
 
 UNCERTAINTY, RESIDUAL = "uncertainty", "residual"
-REAL, RECONSTRUCTION, STILL = ".real", ".reconstruction", ".still"
-"""Behind a figure's name: the same of the real frame, of what the autoencoder makes of it, and of
-the last real frame before the dream, as if nothing moved."""
+REAL, RECONSTRUCTION, STILL, MEAN = ".real", ".reconstruction", ".still", ".mean"
+"""Behind a figure's name: the same of the real frame, of what the autoencoder makes of it, of the
+last real frame before the dream, as if nothing moved, and of the mean frame of the data."""
+
+AVERAGED = 500
+"""Frames that the mean one is of, spread over the data."""
 
 
 @runtime_checkable
@@ -187,17 +190,27 @@ def dream_rollouts(
     dreamer: Dreamer, probe: Probe | None, dataset: Dataset, plan: Plan
 ) -> Iterator[Rollouts]:
     """A part of the plan after the other."""
+    mean = torch.from_numpy(mean_frame(dataset)).to(dreamer.model.device)
     for part in plan.parts():
         found: dict[int, dict[str, np.ndarray]] = {}
         for step, out in dreamer.dream(dataset, part):
             if step in part.steps:
-                found[step] = _judged(dreamer, probe, dataset, part, step, out)
+                found[step] = _judged(dreamer, probe, dataset, part, step, out, mean)
         names = found[part.steps[0]]
         yield Rollouts(
             steps=part.steps,
             first_row=part.rows[0],
             figures={name: np.stack([found[step][name] for step in part.steps]) for name in names},
         )
+
+
+def mean_frame(dataset: Dataset) -> UInt8[np.ndarray, "h w c"]:
+    """What to show of this data if nothing is known: it has the least mean squared error."""
+    length = dataset.index["length"]
+    rows = np.repeat(dataset.index["start"] - np.cumsum(length) + length, length)
+    rows += np.arange(len(rows))
+    chosen = rows[np.linspace(0, len(rows) - 1, min(len(rows), AVERAGED)).astype(np.int64)]
+    return np.round(dataset.frames(chosen).mean(0)).astype(np.uint8)
 
 
 @torch.no_grad()
@@ -208,6 +221,7 @@ def _judged(
     plan: Plan,
     step: int,
     out: Transition,
+    mean: UInt8[Tensor, "h w c"],
 ) -> dict[str, np.ndarray]:
     model, rows, before = dreamer.model, plan.at(step), plan.at(0)
     real, last = dreamer.frames(dataset, rows), dreamer.frames(dataset, before)
@@ -215,6 +229,7 @@ def _judged(
         "": model.decode(out.state.latents[:, -1]),
         RECONSTRUCTION: model.decode(model.encode(real)),
         STILL: last,
+        MEAN: mean.expand_as(real),
     }
     figures = {UNCERTAINTY: _numbers(out.state.error)}
     for of, frames in shown.items():

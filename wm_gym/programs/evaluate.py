@@ -49,6 +49,11 @@ DATA = tuple(
 )
 """What the packaged world model is measured on; of these, missing ones are left out."""
 
+LEARNED = (
+    "{}: the world model learned from these episodes, so these figures say what it remembers, not "
+    "how true its dreams are of others"
+)
+
 FILMSTRIP, FILM = "filmstrip.png", "dream.mp4"
 LONGEST_FILM = 600
 """Steps: real and dreamt frames of all of them are kept until they are drawn."""
@@ -108,7 +113,10 @@ def evaluate(config: Evaluate) -> None:
         "machine": machine(),
         "settings": {**asdict(config), "out": str(config.out)},
         "model": asdict(evaluation.dreamer.model.card),
-        "datasets": {name: facts_of(dataset) for name, dataset in evaluation.datasets.items()},
+        "datasets": {
+            name: facts_of(dataset, evaluation.dreamer.model)
+            for name, dataset in evaluation.datasets.items()
+        },
         "behaviours": {name: asdict(each) for name, each in found.items()},
         "uncertainty": every and asdict(every),
         "calibration": [asdict(line) for line in lines],
@@ -150,6 +158,8 @@ class _Evaluation:
             found[name] = fidelity(rollouts, floor, self.probe, seed=seed)
             all_rollouts += rollouts
             print(fidelity_text(name, found[name], self.units), end="\n\n")
+            if learned_from(self.dreamer.model, self.datasets[name]):
+                print(LEARNED.format(name), end="\n\n")
         if self.probe is None or any(each.detection is None for each in found.values()):
             return found, None
         every = detection(all_rollouts, self.probe, seed=seed)
@@ -280,9 +290,13 @@ def open_datasets(
                 f"{dataset.folder} has pictures of shape {picture}, but the world model dreams of "
                 f"{model.frame_shape}; give --data logged as what it learned from"
             )
-        if dataset.hash == model.card.facts.get("dataset", {}).get("hash"):
+        if learned_from(model, dataset):
             warnings.warn(f"{dataset.folder} is what the world model learned from", stacklevel=2)
     return datasets
+
+
+def learned_from(model: WorldModel, dataset: Dataset) -> bool:
+    return bool(dataset.hash == model.card.facts.get("dataset", {}).get("hash"))
 
 
 def _folders(data: tuple[str, ...], usual: tuple[str, ...]) -> dict[str, Path]:
@@ -304,10 +318,11 @@ def _folders(data: tuple[str, ...], usual: tuple[str, ...]) -> dict[str, Path]:
     return folders
 
 
-def facts_of(dataset: Dataset) -> dict[str, Any]:
+def facts_of(dataset: Dataset, model: WorldModel) -> dict[str, Any]:
     return {
         "folder": str(dataset.folder),
         "hash": dataset.hash,
         "episodes": len(dataset),
         "frames": dataset.num_frames,
+        "learned_from": learned_from(model, dataset),
     }

@@ -295,7 +295,9 @@ class _Card:
             "machine": machine(),
             "settings": {**asdict(config), "out": str(out), "fitted": str(config.fitted)},
             "model": asdict(self.model.card),
-            "datasets": {name: facts_of(dataset) for name, dataset in self.datasets.items()},
+            "datasets": {
+                name: facts_of(dataset, self.model) for name, dataset in self.datasets.items()
+            },
             "states": {"all": len(self.cases), "in_contact": int(measured.contact.sum())},
             "local_model": {name: [asdict(line) for line in its] for name, its in report.items()},
             "comparisons": [asdict(line) for line in comparisons],

@@ -11,6 +11,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from wm_gym.evaluation.ends import Ends, ends_text
+from wm_gym.evaluation.rollouts import MEAN, STILL
 from wm_gym.models.folder import CURVES, WORLD_MODEL
 from wm_gym.models.world_model import Card, WorldModel
 from wm_gym.programs.train_parts import CURVE
@@ -36,6 +37,8 @@ SCORES = {
     "coverage": "coverage error",
     "reward": "reward error",
     "psnr": "PSNR [dB]",
+    f"psnr{STILL}": "PSNR [dB] if nothing moved",
+    f"psnr{MEAN}": "PSNR [dB] of the mean frame of the data",
 }
 KNOWS = {"PushT": "It knows one T, one goal and one camera."}
 """Of systems whose data shows no more."""
@@ -138,7 +141,7 @@ env = gym.make("wm_gym:WM-v0", world_model="path/to/this/folder")
 
 ![Curves](curves.png)
 
-Open loop, from real frames under the logged actions, on episodes that were never trained on:
+Open loop, from real frames under the logged actions, on episodes that were {_trained_on(facts)}:
 medians over rollouts, by step (`wm-gym evaluate`).
 
 {_scores(facts["scores"])}
@@ -154,6 +157,12 @@ def _logged(card: Card) -> str:
     kinds += ["rewards"] if origin is None or origin.has_reward else []
     kinds += ["coverages"] if origin is None or origin.has_coverage else []
     return f"{', '.join(kinds[:-1])} and {kinds[-1]}"
+
+
+def _trained_on(facts: Mapping[str, Any]) -> str:
+    seen = facts["dataset"]["hash"]
+    names = [name for name, judged in facts["scored_on"].items() if judged == seen]
+    return f"**trained on** ({', '.join(names)})" if names else "never trained on"
 
 
 def _training(curves: dict[str, list[dict[str, float]]], *, refined: bool) -> str:

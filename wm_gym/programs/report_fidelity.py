@@ -5,7 +5,7 @@ from pathlib import Path
 
 from wm_gym.evaluation.ends import Ends, ends_text
 from wm_gym.evaluation.report import HIDDEN
-from wm_gym.evaluation.rollouts import REAL, RECONSTRUCTION, RESIDUAL, STILL, UNCERTAINTY
+from wm_gym.evaluation.rollouts import MEAN, REAL, RECONSTRUCTION, RESIDUAL, STILL, UNCERTAINTY
 from wm_gym.programs.report_html import (
     NOTHING,
     Child,
@@ -36,6 +36,7 @@ OTHERS = {
 }
 REFERENCES = {
     STILL: "if nothing moved",
+    MEAN: "of the mean frame of the data",
     REAL: "read off the real frame",
     RECONSTRUCTION: "of the reconstructed real frame",
 }
@@ -87,8 +88,8 @@ def fidelity(found: Found | Gap, model: Model) -> Html:
             "fidelity", title,
             paragraph(
                 "Errors of open-loop dreams: from real frames, under the logged actions, on "
-                "episodes that were never trained on. Medians over rollouts, with 95 % bootstrap "
-                "intervals."
+                f"episodes that were {_trained_on(content)}. Medians over rollouts, with 95 % "
+                "bootstrap intervals."
             ),
             figure(
                 "Median error by steps dreamt; bands are 95 % intervals of the median. Grey: the "
@@ -100,6 +101,16 @@ def fidelity(found: Found | Gap, model: Model) -> Html:
             folded("What the heads say of real frames", _calibration(content)),
             *_ends(content),
         )  # fmt: skip
+
+
+def _trained_on(content: Json) -> str:
+    datasets = content.get("datasets", {})  # evaluations did not tell of this at first
+    names = [name for name, each in datasets.items() if each.get("learned_from")]
+    return (
+        f"trained on ({', '.join(names)}): how true others are is not told"
+        if names
+        else ("never trained on")
+    )
 
 
 def headline(found: Found | Gap, model: Model) -> tuple[str, Child, str]:
@@ -297,6 +308,9 @@ def _scores(model: Model) -> Html | None:
 
 
 def _labelled(name: str, unit: str) -> str:
+    name, _, reference = name.partition(".")
+    if reference:
+        return f"{_labelled(name, unit)}, {REFERENCES.get(f'.{reference}', reference)}"
     if name in OTHERS:
         return OTHERS[name]
     return f"{_words(name)} error" + (f", {unit}" if unit else "")
