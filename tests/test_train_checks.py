@@ -91,7 +91,9 @@ def test_a_part_is_not_gone_on_with_after_another_one_before_it(data, run_folder
     with pytest.raises(ValueError, match=r"global_model/checkpoint\.pt: .* another autoencoder"):
         train(tiny(data, run_folder, autoencoder=retrained))
     (run_folder / "global_model" / "checkpoint.pt").unlink()
-    with pytest.raises(ValueError, match=r"refined/checkpoint\.pt: .* another global_model") as told:
+    with pytest.raises(
+        ValueError, match=r"refined/checkpoint\.pt: .* another global_model"
+    ) as told:
         train(tiny(data, run_folder, autoencoder=retrained))
     assert "eye" not in str(told.value)
     for part in ("refined", "heads"):
