@@ -12,7 +12,6 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 DOCUMENTS = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "LOG.md"]
-EXAMPLES = {**os.environ, "PYTHONPATH": str(ROOT / "examples")}
 LONGEST = 100
 """Columns of a line."""
 
@@ -31,10 +30,7 @@ def test_it_runs(code, tmp_path):
         pytest.skip(f"{needs[1]} is not installed")
     script = tmp_path / "block.py"
     script.write_text(code)
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", script],
-        capture_output=True, text=True, timeout=300, cwd=tmp_path, check=False,
-    )  # fmt: skip
+    done = python("-W", "ignore", script, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 
@@ -47,18 +43,23 @@ def test_its_commands_exist(text):
             assert f"\n{words[1]}:" in makefile, line
         elif words[0] == "python":
             script = words[1:3] if words[1] == "-m" else [ROOT / words[1]]
-            done = subprocess.run(
-                [sys.executable, *script, "--help"], capture_output=True, text=True, check=False,
-                env=EXAMPLES,
-            )  # fmt: skip
-            assert done.returncode == 0, line
+            done = python(*script, "--help", paths=(ROOT, ROOT / "examples"))
+            assert done.returncode == 0, f"{line}: {done.stderr}"
         elif words[0] == "wm-gym":
-            command = [sys.executable, "-W", "ignore", "-m", "wm_gym.programs", words[1], "--help"]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, line
+            done = python("-W", "ignore", "-m", "wm_gym.programs", words[1], "--help")
+            assert done.returncode == 0, f"{line}: {done.stderr}"
             assert words[1] in done.stdout
         else:
             assert words[0] == "pip", line
+
+
+def python(*arguments, cwd=ROOT, paths=(ROOT,)):
+    """Run Python with the packages of this checkout, whichever is installed."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True, text=True, timeout=300, cwd=cwd, env=env, check=False,
+    )  # fmt: skip
 
 
 def commands(text):
