@@ -4,6 +4,7 @@ import json
 from hashlib import sha256
 
 import torch
+from diffusers import ConfigMixin
 from torch import nn
 
 LENGTH = 16
@@ -13,7 +14,8 @@ def fingerprint(model: nn.Module) -> str:
     """Of its settings and weights; the same on every device, and in float32 and bfloat16."""
     digest = sha256()
     for name, part in model.named_modules():
-        settings = {k: v for k, v in getattr(part, "config", {}).items() if not k.startswith("_")}
+        config = part.config if isinstance(part, ConfigMixin) else {}
+        settings = {k: v for k, v in config.items() if not k.startswith("_")}
         digest.update(json.dumps([name, settings], sort_keys=True).encode())
     for name, tensor in model.state_dict().items():
         rounded = tensor.to(torch.bfloat16).cpu().contiguous()
