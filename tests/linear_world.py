@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from wm_gym.models.colours import to_colour
-from wm_gym.models.heads import Judgement
-from wm_gym.models.local_model import Belief, LocalModel
+from wm_gym.models.keypoints.heads import Judgement
+from wm_gym.models.keypoints.local_model import Belief, KeypointLocalModel
 from wm_gym.models.starts import Start, Starts
 from wm_gym.models.world_model import Card, WorldModel, WorldState
 
@@ -179,7 +179,7 @@ class Judge(nn.Module):
 def make_linear_model(law: Law, local_law: Law) -> WorldModel:
     """One law moves the dream, another lends the gradients: they may be the same."""
     with torch.random.fork_rng(devices=[]):
-        local = LocalModel(FRAME, ACTION, 8, LATENT // 2, 8, MEMORY, 8, 1).double()
+        local = KeypointLocalModel(FRAME, ACTION, 8, LATENT // 2, 8, MEMORY, 8, 1).double()
     local.eye, local.posterior = Eye(), Nothing()
     local.dynamics = Dynamics(local_law)
     local.reward = Reward(local_law, local.config.scale)

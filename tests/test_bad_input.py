@@ -21,10 +21,10 @@ from tiny_dataset import SPEC, make_episode, write
 from tiny_world import make_world_model
 
 from wm_gym.data import DatasetWriter
-from wm_gym.models.autoencoder import Autoencoder
-from wm_gym.models.eye import Eye
-from wm_gym.models.global_model import GlobalModel
-from wm_gym.models.local_model import LocalModel
+from wm_gym.models.keypoints.autoencoder import Autoencoder
+from wm_gym.models.keypoints.eye import Eye
+from wm_gym.models.keypoints.denoiser import Denoiser
+from wm_gym.models.keypoints.local_model import KeypointLocalModel
 from wm_gym.models.starts import Starts
 from wm_gym.models.world_model import Card, WorldModel
 from wm_gym.systems import register_system, system_named
@@ -66,11 +66,11 @@ def without_starts() -> WorldModel:
     return model
 
 
-def local(**changes) -> LocalModel:
-    return LocalModel(**{"keypoints": 4, "width": 8, "head_width": 8, **changes})
+def local(**changes) -> KeypointLocalModel:
+    return KeypointLocalModel(**{"keypoints": 4, "width": 8, "head_width": 8, **changes})
 
 
-def with_local(world, local_model: LocalModel) -> WorldModel:
+def with_local(world, local_model: KeypointLocalModel) -> WorldModel:
     parts = world.model.autoencoder, world.model.global_model, world.model.heads, local_model
     return WorldModel(*parts, card=world.model.card)
 
@@ -605,22 +605,22 @@ def test_an_error_of_our_own_is_not_taken_for_too_little_memory(env, monkeypatch
     ("no patch", lambda w: Autoencoder(patch=0), ValueError, "patch is 0, expected"),
     ("odd channels", lambda w: Autoencoder(channels=17), ValueError, "channels is 17, expected"),
     ("no keypoints", lambda w: Autoencoder(keypoints=0), ValueError, "keypoints is 0, expected"),
-    ("an unknown encoding", lambda w: GlobalModel(action_encoding="one-hot"), ValueError,
+    ("an unknown encoding", lambda w: Denoiser(action_encoding="one-hot"), ValueError,
      r"action_encoding 'one-hot', expected \['linear', 'two-hot'\]"),
-    ("no context", lambda w: GlobalModel(context=0), ValueError, "context is 0, expected"),
+    ("no context", lambda w: Denoiser(context=0), ValueError, "context is 0, expected"),
     ("parts that disagree", lambda w: WorldModel(
         w.model.autoencoder, w.dot.global_model, w.model.heads, w.model.local_model,
         card=w.model.card), ValueError,
      r"parts disagree: latents of \{8\}, actions of \{2, 3\} numbers"),
-    ("an eye's patch that does not divide", lambda w: LocalModel(patch=7), ValueError,
+    ("an eye's patch that does not divide", lambda w: KeypointLocalModel(patch=7), ValueError,
      "patch is 7, expected a divisor of the frame's 96×96"),
     ("an eye's patch that divides but the height", lambda w: Eye((48, 64, 3), 12, 4, 8), ValueError,
      "patch is 12, expected a divisor of the frame's 48×64"),
-    ("an eye without a patch", lambda w: LocalModel(patch=0), ValueError, "patch is 0, expected"),
-    ("an eye without keypoints", lambda w: LocalModel(keypoints=0), ValueError, "keypoints is 0"),
-    ("an eye of one channel", lambda w: LocalModel(channels=1), ValueError,
+    ("an eye without a patch", lambda w: KeypointLocalModel(patch=0), ValueError, "patch is 0, expected"),
+    ("an eye without keypoints", lambda w: KeypointLocalModel(keypoints=0), ValueError, "keypoints is 0"),
+    ("an eye of one channel", lambda w: KeypointLocalModel(channels=1), ValueError,
      "channels is 1, expected at least 2"),
-    *[(f"a local model of {name}=0", lambda w, n=name: LocalModel(**{n: 0}), ValueError,
+    *[(f"a local model of {name}=0", lambda w, n=name: KeypointLocalModel(**{n: 0}), ValueError,
        f"{name} is 0, expected at least 1")
       for name in ("action_size", "memory", "width", "blocks", "head_width")],
     ("a local model of another system", lambda w: with_local(w, w.dot.local_model), ValueError,

@@ -21,7 +21,7 @@ from wm_gym.envs.dream_starts import LoggedStarts
 from wm_gym.evaluation.ends import CLOSE, Ends, ends, ends_text
 from wm_gym.evaluation.rollouts import Dreamer
 from wm_gym.models.folder import CONFIG
-from wm_gym.models.heads import Heads, Judgement
+from wm_gym.models.keypoints.heads import Heads, Judgement
 from wm_gym.models.world_model import WorldModel
 from wm_gym.programs.play_session import Session
 from wm_gym.training.heads import JudgingLoss

@@ -30,7 +30,7 @@ from wm_gym.evaluation.rollouts import (
     probe_of,
 )
 from wm_gym.evaluation.statistics import auroc, auroc_interval, share, spread
-from wm_gym.models.heads import Judgement
+from wm_gym.models.keypoints.heads import Judgement
 from wm_gym.models.world_model import Card, Transition, WorldModel, WorldState
 from wm_gym.programs.evaluate import Evaluate, evaluate
 from wm_gym.systems import DOT, PUSH_T

@@ -12,7 +12,7 @@ from tiny_world import make_world_model
 from torch.autograd import gradcheck
 
 from wm_gym.models.coupling import swap
-from wm_gym.models.local_model import Belief
+from wm_gym.models.keypoints.local_model import Belief
 
 unchecked = pytest.mark.usefixtures("unchecked_types")
 double = partial(torch.rand, dtype=torch.float64)

@@ -7,16 +7,17 @@ import torch
 from torch import nn
 from torch.nn.functional import softplus
 
-from wm_gym.models.autoencoder import Autoencoder
-from wm_gym.models.eye import Eye
-from wm_gym.models.local_model import (
+from wm_gym.models.keypoints.autoencoder import Autoencoder
+from wm_gym.models.keypoints.eye import Eye
+from wm_gym.models.keypoints.local_model import (
     SUREST_POSTERIOR,
     SUREST_PRIOR,
     Belief,
-    LocalModel,
+    KeypointLocalModel,
     reward_of,
 )
-from wm_gym.models.logged import Logged, Transitions
+from wm_gym.models.logged import Logged
+from wm_gym.models.protocol import Transitions
 
 KEYPOINTS, ACTION, MEMORY, SCALE, CHANGE = 3, 2, 5, 0.5, 0.03
 S, F = 2 * KEYPOINTS, 2 * KEYPOINTS + MEMORY
@@ -34,7 +35,7 @@ def seeded(make, seed=0):
 
 
 def local_model(**changes):
-    return seeded(lambda: LocalModel(**{**TINY, **changes})).eval().requires_grad_(False)
+    return seeded(lambda: KeypointLocalModel(**{**TINY, **changes})).eval().requires_grad_(False)
 
 
 def inputs(b=3, seed=1):
@@ -108,7 +109,7 @@ def test_frames_of_any_size_are_embedded(frame_shape, patch):
 
 
 @pytest.mark.parametrize(("frame_shape", "patch"), [((50, 64, 3), 8), ((48, 60, 3), 8)])
-@pytest.mark.parametrize("make", [LocalModel, Autoencoder])
+@pytest.mark.parametrize("make", [KeypointLocalModel, Autoencoder])
 def test_frames_that_cells_do_not_fill_are_refused(make, frame_shape, patch):
     height, width, _ = frame_shape
     words = f"patch is 8, expected a divisor of the frame's {height}×{width}"
@@ -129,7 +130,7 @@ def test_an_eye_in_bfloat16_says_about_the_same_in_float32():
 
 
 def test_the_default_is_small_and_tells_160_features():
-    model = LocalModel()
+    model = KeypointLocalModel()
     assert model.feature_size == 2 * 16 + 128
     assert sum(parameter.numel() for parameter in model.parameters()) <= 3e6
 
@@ -332,7 +333,7 @@ def test_every_part_has_a_gradient():
 def test_what_is_saved_is_what_is_loaded(tmp_path, unchecked_types):
     model = local_model(reward_mean=-0.25, change_scale=0.04)
     model.save_pretrained(tmp_path)
-    loaded = LocalModel.from_pretrained(tmp_path)
+    loaded = KeypointLocalModel.from_pretrained(tmp_path)
     assert loaded.config.change_scale == 0.04
     assert loaded.feature_size == F
     for name, tensor in model.state_dict().items():

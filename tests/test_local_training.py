@@ -7,7 +7,7 @@ from test_models import autoencoder, seeded
 from test_training import CONTEXT, denoiser, dots, frames_of, latents, trainer, windows_of
 from torch.distributions import Normal, kl_divergence
 
-from wm_gym.models.local_model import Belief, LocalModel
+from wm_gym.models.keypoints.local_model import Belief, KeypointLocalModel
 from wm_gym.training.eye import SeeingLoss, SeenWindows
 from wm_gym.training.global_model import DenoisingLoss, Dreaming, Scales
 from wm_gym.training.latents import LatentWindows
@@ -28,7 +28,7 @@ LENGTH = 6
 def local_model(dataset, scales):
     height, width, colours = dataset.spec.picture
     return seeded(
-        lambda: LocalModel(
+        lambda: KeypointLocalModel(
             frame_shape=(height, width, colours), action_size=dataset.spec.action_size,
             patch=4, keypoints=3, channels=16,
             memory=8, width=64, blocks=1, head_width=32, scale=scales.latent,

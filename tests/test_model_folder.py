@@ -21,7 +21,7 @@ from safetensors.torch import save as save_tensors
 from tiny_world import make_logged, make_world_model
 
 from wm_gym.models.folder import CONFIG, FILES, LOGGED, PART_FILES, STARTS, located
-from wm_gym.models.local_model import LocalModel
+from wm_gym.models.keypoints.local_model import KeypointLocalModel
 from wm_gym.models.logged import Logged
 from wm_gym.models.noise import normal_noise
 from wm_gym.models.starts import Start, Starts
@@ -636,7 +636,7 @@ def changed(config: dict, path: str, value: object) -> None:
     ("parts.global_model.config.action_encoding", "one-hot", "action_encoding 'one-hot', expected"),
     ("parts.global_model.config.change_scale", 0.0, "change_scale is 0.0, expected 1e-06 to 1e"),
     ("parts.global_model.config.sigma_min", -0.1, "sigma_min is -0.1, expected 1e-06"),
-    ("parts.local_model.class", "Heads", "expected one of class LocalModel"),
+    ("parts.local_model.class", "Heads", "expected one of class KeypointLocalModel"),
     ("parts.local_model.config.patch", 7, "patch is 7, expected a divisor of the frame's 96×96"),
     ("parts.local_model.config.frame_shape", [90, 96, 3], "a divisor of the frame's 90×96"),
     ("parts.local_model.config.frame_shape", [48, 96, 3], "parts disagree: .* frames of "),
@@ -687,7 +687,7 @@ def test_parts_that_do_not_fit_together_are_refused(folder, tmp_path):
 ])  # fmt: skip
 def test_a_local_model_of_other_sizes_is_refused_unless_they_are_its_own(folder, changes, reason):
     settings = {**json.loads((folder / CONFIG).read_text())["parts"]["local_model"]["config"]}
-    other = LocalModel(**{**settings, **changes})
+    other = KeypointLocalModel(**{**settings, **changes})
     vouch(folder, LOCAL, save_tensors(other.state_dict()))
     edit_config(folder, lambda config: config["parts"]["local_model"]["config"].update(changes))
     if reason is None:

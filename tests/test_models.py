@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from wm_gym.models.actions import BINS, ENCODINGS, two_hot
-from wm_gym.models.autoencoder import Autoencoder
+from wm_gym.models.keypoints.autoencoder import Autoencoder
 from wm_gym.models.edm import karras_sigmas
-from wm_gym.models.global_model import GlobalModel
-from wm_gym.models.heads import Heads
+from wm_gym.models.keypoints.denoiser import Denoiser
+from wm_gym.models.keypoints.heads import Heads
 from wm_gym.models.noise import normal_noise
 
 TINY = {"latent_size": 6, "action_size": 3, "context": 2, "width": 16, "blocks": 1}
@@ -23,7 +23,7 @@ def seeded(make, seed=0):
 
 
 def global_model(**changes):
-    model = seeded(lambda: GlobalModel(**{**TINY, **changes}))
+    model = seeded(lambda: Denoiser(**{**TINY, **changes}))
     with torch.no_grad():
         model.out.weight.copy_(torch.linspace(-1, 1, model.out.weight.numel()).view(6, -1))
     return model

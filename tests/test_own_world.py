@@ -20,7 +20,7 @@ from wm_gym.conformance import check_vector_env
 from wm_gym.data import Dataset, DatasetSpec
 from wm_gym.data.collect import Recipe, Source, collect_episodes
 from wm_gym.data.pixels import cell_of, make_pixel_env, suitable_picture
-from wm_gym.models.heads import Heads
+from wm_gym.models.keypoints.heads import Heads
 from wm_gym.models.world_model import Card, WorldModel
 from wm_gym.programs import train_parts
 from wm_gym.programs.train import PRESETS as TRAIN

@@ -12,7 +12,7 @@ from test_models import autoencoder, global_model, seeded
 from wm_gym.data import Dataset, Windows
 from wm_gym.data.collect import Recipe, collect_episodes
 from wm_gym.models.colours import to_colour, to_unit
-from wm_gym.models.heads import Heads
+from wm_gym.models.keypoints.heads import Heads
 from wm_gym.programs.train_parts import _save as save_part
 from wm_gym.training.autoencoder import ReconstructionLoss, median_frame
 from wm_gym.training.checkpoint import load_checkpoint, save_checkpoint

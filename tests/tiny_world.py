@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from wm_gym.models.autoencoder import Autoencoder
-from wm_gym.models.global_model import GlobalModel
-from wm_gym.models.heads import Heads
-from wm_gym.models.local_model import LocalModel
+from wm_gym.models.keypoints.autoencoder import Autoencoder
+from wm_gym.models.keypoints.denoiser import Denoiser
+from wm_gym.models.keypoints.heads import Heads
+from wm_gym.models.keypoints.local_model import KeypointLocalModel
 from wm_gym.models.logged import Logged
 from wm_gym.models.starts import Start, Starts
 from wm_gym.models.world_model import Card, WorldModel
@@ -29,11 +29,11 @@ def make_world_model(system: str = "PushT", seed: int = 0) -> WorldModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         autoencoder = Autoencoder(record.frame_shape, PATCH, KEYPOINTS, CHANNELS)
-        dreamer = GlobalModel(**sizes, context=record.context, width=WIDTH, blocks=1)
+        dreamer = Denoiser(**sizes, context=record.context, width=WIDTH, blocks=1)
         nn.init.normal_(dreamer.out.weight, std=0.1)
         nn.init.normal_(autoencoder.background, std=0.1)
         heads = Heads(**sizes, width=WIDTH, blocks=1)
-        local_model = LocalModel(
+        local_model = KeypointLocalModel(
             record.frame_shape, record.action_size, PATCH, KEYPOINTS, CHANNELS, MEMORY, WIDTH, 1,
             head_width=WIDTH,
         )  # fmt: skip
@@ -46,7 +46,7 @@ def make_world_model(system: str = "PushT", seed: int = 0) -> WorldModel:
     return model.eval().requires_grad_(False)
 
 
-def make_logged(local_model: LocalModel, *, windows: int = 3, length: int = 5) -> Logged:
+def make_logged(local_model: KeypointLocalModel, *, windows: int = 3, length: int = 5) -> Logged:
     return Logged(
         embedding=torch.randn(windows, length, local_model.stochastic_size) / 3,
         action=torch.rand(windows, length - 1, local_model.config.action_size) * 2 - 1,

@@ -87,9 +87,9 @@ class LatentObservation:
         told = {name: options[name] for name in ("frames", "actions") if name in options}
         if told.get("frames") is None:
             return None
-        config = self._filter.local_model.config
+        of = self._filter.local_model
         return given_starts(
-            told, num_envs, frame_shape=tuple(config.frame_shape), action_size=config.action_size
+            told, num_envs, frame_shape=of.frame_shape, action_size=of.action_size
         )
 
     def _state(self, i: int, env: Any, over: bool) -> WrappedState:
@@ -280,10 +280,10 @@ def check_spaces(model: WorldModel, observation: gym.Space[Any], action: gym.Spa
     if not isinstance(observation, Box) or observation.dtype != np.uint8:
         raise ValueError(
             f"the environment shows {observation}, expected pixels: "
-            f"Box(0, 255, {model.frame_shape}, uint8)"
+            f"Box(0, 255, {model.spec.frame_shape}, uint8)"
         )
     if not isinstance(action, Box) or len(action.shape) != 1:
         raise ValueError(
-            f"the environment's actions are {action}, expected Box(-1, 1, ({model.action_size},))"
+            f"the environment's actions are {action}, expected Box(-1, 1, ({model.spec.action_size},))"
         )
     check_sizes(model, observation.shape, action.shape[0], "the environment")

@@ -9,46 +9,38 @@ from jaxtyping import Int
 from torch import Tensor
 
 from wm_gym.envs.memory import explain_memory
+from wm_gym.models import trees
 
 EXACT_BATCH = 8
 """Where results must be exact, networks see batches of this many: sums are then always the same,
 whatever else is computed beside."""
 
 
-def computed(function: Callable[..., Any], *tensors: Tensor, exact: bool) -> Any:
-    """function(*tensors); where it must be exact in batches of one size, put together again."""
-    with explain_memory(len(tensors[0])):
+def computed(function: Callable[..., Any], *inputs: Any, exact: bool) -> Any:
+    """function(*inputs) of trees; where it must be exact in batches of one size, put together
+    again."""
+    n = len(trees.leaves(inputs)[0])
+    with explain_memory(n):
         if not exact:
-            return function(*tensors)
-        n, parts = len(tensors[0]), []
+            return function(*inputs)
+        parts = []
         for first in range(0, n, EXACT_BATCH):
-            part = [t[first : first + EXACT_BATCH] for t in tensors]
-            parts.append(function(*(_filled(t, EXACT_BATCH) for t in part)))
-    return _joined(parts, n)
+            part = trees.rows(inputs, slice(first, first + EXACT_BATCH))
+            parts.append(function(*trees.mapped(_filled, part)))
+    return trees.rows(trees.joined(parts), slice(n))
 
 
-def _filled(tensor: Tensor, n: int) -> Tensor:
-    if len(tensor) == n:
+def _filled(tensor: Tensor) -> Tensor:
+    if (missing := EXACT_BATCH - len(tensor)) == 0:
         return tensor
-    return torch.cat([tensor, tensor[-1:].expand(n - len(tensor), *tensor.shape[1:])])
+    return torch.cat([tensor, tensor[-1:].expand(missing, *tensor.shape[1:])])
 
 
-def _joined(parts: list[Any], n: int) -> Any:
-    """Tensors, and tuples and records of them, put together along their first axis."""
-    first = parts[0]
-    if isinstance(first, Tensor):
-        return torch.cat(parts)[:n]
-    if isinstance(first, tuple):
-        return tuple(_joined(list(each), n) for each in zip(*parts, strict=True))
-    names = first.__dataclass_fields__
-    return type(first)(**{name: _joined([getattr(p, name) for p in parts], n) for name in names})
-
-
-def finite(chosen: Sequence[int] | Int[np.ndarray, "n"], *values: Tensor) -> list[np.ndarray]:
-    """What was computed for the environments in `chosen`, in NumPy, by one copy from the device: a
-    number each as it is, of more numbers the largest size. Raises where one is not finite."""
-    sizes = [v.detach() if v.ndim == 1 else v.detach().flatten(1).abs().amax(1) for v in values]
-    told = torch.stack(sizes).cpu().numpy()
+def finite(chosen: Sequence[int] | Int[np.ndarray, "n"], *computed: Any) -> list[np.ndarray]:
+    """What was computed for the environments in `chosen`, trees of fractions, in NumPy, by one
+    copy from the device: a number each as it is, of more numbers the largest size. Raises where
+    one is not finite."""
+    told = torch.stack([each.float() for each in trees.largest(computed)]).cpu().numpy()
     lost = ~np.isfinite(told).all(axis=0)
     if lost.any():
         raise FloatingPointError(

@@ -18,7 +18,7 @@ from wm_gym.envs.memory import explain_memory
 from wm_gym.envs.real import check_obs_type, horizon_of, refuse, rules_of
 from wm_gym.envs.single import WorldEnv
 from wm_gym.envs.vector import WorldVectorEnv
-from wm_gym.models.surrogate import Surrogate
+from wm_gym.models.protocol import Surrogate
 from wm_gym.models.world_model import WorldModel
 from wm_gym.systems import System
 
@@ -71,12 +71,10 @@ class DreamEnv(WorldEnv):
         assert self.action_space.shape is not None
         acted = self._hook.checked(action, self.action_space.shape, "action_space.shape")[None]
         self._episodes.check_begun()
-        self._episodes.check_running()
-        with self._hook.recording(acted) as tape:
-            obs, reward, terminated, truncated, info = super().step(_numbers(acted[0]))
-        each = np.array([reward]), np.array([terminated]), np.array([truncated])
-        returned = (obs[None], *each, info)
-        return self._hook.grad_step(tape, acted, np.zeros(1, bool), returned).single()
+        move = self._hook.move(acted)
+        _, terminated, truncated = self._stepped(move)
+        none, ended, cut = (np.array([each]) for each in (False, terminated, truncated))
+        return move.step(none, ended, cut, self._info()).single()
 
     def refresh(self, batch: Mapping[str, Any]) -> dict[str, float]:
         """Train what gives the gradients on new experience; no value of `step` changes by it."""
@@ -145,19 +143,13 @@ class DreamVectorEnv(WorldVectorEnv):
         assert shape is not None
         acted = self._hook.checked(action, shape, "(num_envs, *single_action_space.shape)")
         self._episodes.check_begun()
-        with self._hook.recording(acted) as tape:
-            returned = super().step(_numbers(acted))
-        ended = returned[2] | returned[3]
-        reset = ended if self.autoreset_mode == AutoresetMode.SAME_STEP else np.zeros_like(ended)
-        return self._hook.grad_step(tape, acted, reset, returned)
+        move = self._hook.move(acted)
+        went = self._stepped(move)
+        return move.step(went.begun, went.terminated, went.truncated, went.info)
 
     def refresh(self, batch: Mapping[str, Any]) -> dict[str, float]:
         """Train what gives the gradients on new experience; no value of `step` changes by it."""
         return self._hook.refresh(batch)
-
-
-def _numbers(action: Float[Tensor, "*b a"]) -> Float[np.ndarray, "*b a"]:
-    return action.detach().cpu().numpy()
 
 
 def dream_world(
@@ -209,19 +201,19 @@ def _starts(model: WorldModel, starts: str | Path) -> StartSource:
         raise TypeError(f"starts is {starts!r}, expected 'packaged' or a dataset's folder")
     if starts != "packaged":
         dataset = Dataset.open(starts)
-        if dataset.spec.picture != model.frame_shape:
+        if dataset.spec.picture != model.spec.frame_shape:
             raise ValueError(
                 f"starts: {starts} has pictures of shape {dataset.spec.picture}, "
-                f"expected {model.frame_shape}"
+                f"expected {model.spec.frame_shape}"
             )
-        if dataset.spec.action_size != model.action_size:
+        if dataset.spec.action_size != model.spec.action_size:
             raise ValueError(
                 f"starts: {starts} has actions of {dataset.spec.action_size} numbers, "
-                f"expected {model.action_size}"
+                f"expected {model.spec.action_size}"
             )
         if (of := dataset.spec.robot_type) != model.card.system:
             raise ValueError(f"starts: {starts} is of {of!r}, expected {model.card.system!r}")
-        return LoggedStarts(dataset, model.context)
+        return LoggedStarts(dataset, model.spec.prefill)
     if model.starts is None:
         raise ValueError("the world model has no starts of its own: give starts='path/to/dataset'")
     return model.starts

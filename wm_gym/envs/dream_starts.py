@@ -1,13 +1,16 @@
 """Where dreams begin: from real frames, packaged, logged or given."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from jaxtyping import Float32, Int
 
 from wm_gym.data import Dataset
+from wm_gym.models import trees
+from wm_gym.models.protocol import Prefill
 from wm_gym.models.starts import Start
 
 
@@ -50,14 +53,30 @@ def last_frame(start: Start) -> Start:
     return Start(frames=start.frames[-1:], action=start.action[:0])
 
 
-def padded(start: Start, context: int) -> tuple[np.ndarray, np.ndarray]:
-    """As many frames as the context: the last ones, or the first stood still before."""
-    frames, action = start.frames[-context:], start.action[len(start.action) - (context - 1) :]
-    if (missing := context - len(frames)) > 0:
-        frames = np.concatenate([frames[:1].repeat(missing, axis=0), frames])
-        still = np.zeros((missing, start.action.shape[1]), np.float32)
-        action = np.concatenate([still, start.action])
-    return frames, action
+def prefill_of(starts: Sequence[Start], k: int, device: torch.device) -> Prefill:
+    """The last k frames of each; where there are fewer, the first ones are missing."""
+    frames, proprio, action, known = zip(*(_last(start, k) for start in starts), strict=True)
+    return trees.moved(
+        Prefill(
+            frames=torch.from_numpy(np.stack(frames)),
+            proprio=torch.from_numpy(np.stack(proprio)),
+            action=torch.from_numpy(np.stack(action)),
+            known=torch.from_numpy(np.stack(known)),
+            task=torch.tensor([start.task for start in starts]),
+        ),
+        device,
+    )
+
+
+def _last(start: Start, k: int) -> tuple[np.ndarray, ...]:
+    missing = max(k - len(start.frames), 0)
+    action = start.action[len(start.action) - (k - 1 - missing) :]
+
+    def filled(values: np.ndarray) -> np.ndarray:
+        return np.concatenate([np.zeros((missing, *values.shape[1:]), values.dtype), values])
+
+    known = np.arange(k) >= missing
+    return filled(start.frames[-k:]), filled(start.proprio[-k:]), filled(action), known
 
 
 def given_starts(

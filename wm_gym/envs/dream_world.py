@@ -1,9 +1,10 @@
-"""n dreams of one world model, stepped together: the world behind dreaming environments."""
+"""n dreams of one world model behind the shells: their NumPy door, and the book of what they are."""
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,14 @@ from jaxtyping import Bool, Float, Float32, Int, UInt8
 from torch import Tensor
 
 from wm_gym.envs.batches import computed, finite
-from wm_gym.envs.dream_starts import StartSource, given_starts, last_frame, padded
-from wm_gym.envs.latent_filter import LatentFilter
+from wm_gym.envs.dream_starts import StartSource, given_starts, last_frame, prefill_of
+from wm_gym.envs.dreams import Dreams, Step, begun, example, following, noise_of
+from wm_gym.envs.latent_filter import Following, latent_space
 from wm_gym.envs.snapshots import check_counts, check_finite
-from wm_gym.models.colours import as_colours, to_colour
-from wm_gym.models.coupling import swap
+from wm_gym.models import trees
 from wm_gym.models.fingerprint import check_fingerprint, fingerprint
-from wm_gym.models.noise import normal_noise
 from wm_gym.models.starts import Start
-from wm_gym.models.world_model import WorldModel, WorldState
+from wm_gym.models.world_model import WorldModel
 from wm_gym.systems import System
 
 if hasattr(os, "register_at_fork"):  # a forked worker that asks for OpenMP's threads never returns
@@ -29,8 +29,6 @@ if hasattr(os, "register_at_fork"):  # a forked worker that asks for OpenMP's th
 
 PICTURE_SIDE = 480
 """About how tall a picture for people is."""
-
-_STATE = ("latents", "action", "error")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,49 +46,20 @@ class Sampling:
 class DreamState:
     """One dream at one moment, in NumPy: picklable, and the same on every device."""
 
-    latents: Float32[np.ndarray, "k d"]
-    action: Float32[np.ndarray, "k0 a"]
-    error: float
-    features: Float32[np.ndarray, "f"]
+    state: tuple[np.ndarray, ...]
+    """Whatever the kind of model keeps."""
+
+    outcome: tuple[np.ndarray, ...]
     frame: UInt8[np.ndarray, "h w c"]
-    coverage: float
+    proprio: Float32[np.ndarray, "p"]
+    features: Float32[np.ndarray, "f"]
+    """None of them where observations are no latents."""
+
+    task: int
     key: int
     step: int
-    model: str = ""
-    """Fingerprint of the world model; nothing in snapshots of before."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Moment:
-    """Some dreams after a step, as tensors; before any reset."""
-
-    state: WorldState
-    features: Float[Tensor, "b f"]
-    """What the filter makes of the frames so far."""
-
-    painted: Float[Tensor, "b c h w"]
-    """In [−1, 1], before colours are rounded."""
-
-    frames: UInt8[Tensor, "b h w c"]
-    reward: Float[Tensor, "b"]
-    coverage: Float[Tensor, "b"]
-    ended: Bool[Tensor, "b"]
-
-
-@dataclass(kw_only=True, eq=False)
-class Tape:
-    """A step that is to be differentiated: what is given to it, and what it leaves."""
-
-    action: Float[Tensor, "b a"]
-    before: tuple[WorldState, Float[Tensor, "b f"]] | None
-    """Where gradients through the diffusion model go on from; None computes none."""
-
-    filtering: bool
-    """Whether features are needed."""
-
-    stepped: Bool[np.ndarray, "b"] | None = None
-    after: Moment | None = None
-    """Of those that were stepped."""
+    model: str
+    """Fingerprint of the world model."""
 
 
 class DreamWorld:
@@ -107,36 +76,29 @@ class DreamWorld:
     ) -> None:
         self.system, self.model, self.num_envs = system, model, num_envs
         self.sampling, self._starts = sampling, starts
-        self._sigmas = model.sigmas(sampling.denoising_steps)
-        n, zeros = num_envs, partial(torch.zeros, dtype=torch.float32, device=model.device)
-        self._state = WorldState(
-            latents=zeros(n, model.context, model.latent_size),
-            action=zeros(n, model.context - 1, model.action_size),
-            error=zeros(n),
-        )
-        self.filter = LatentFilter(model.local_model, n, exact=sampling.deterministic)
-        self._filtering = sampling.obs_type == "latent"
-        self._filtered = np.ones(n, bool)
-        """Whose filter has seen the last frame."""
+        self.filter = Following(model.local_model, exact=sampling.deterministic)
+        self.filtering = sampling.obs_type == "latent"
+        """Whether observations are what the filter says."""
         origin = model.card.origin
         self._covers = origin is None or origin.has_coverage
-        self._frames = np.zeros((n, *system.frame_shape), np.uint8)
-        self._coverage, self._ended = np.zeros(n), np.zeros(n, bool)
-        self.ends = sampling.ends and bool(model.heads.config.ends)
+        self.ends = sampling.ends and model.spec.can_end
         """Whether there can be any end but that of time."""
-        self._key, self._step = np.zeros(n, np.int64), np.zeros(n, np.int64)
-        self.tape: Tape | None = None
-        """Of the step that is going on, if it is to be differentiated."""
+        with torch.no_grad():
+            self._like = example(model)
+        self.now: Dreams = trees.zeros(self._like, num_envs)
+        """All of them, without gradients; replaced as they go on, never changed."""
 
     @property
     def observation_space(self) -> Box:
-        return self.filter.space if self._filtering else self.system.observation_space
+        if self.filtering:
+            return latent_space(self.model.local_model)
+        return self.system.observation_space
 
     def given(self, options: Mapping[str, Any]) -> list[Start] | None:
         """`options={"frames": ..., "actions": ...}`: real frames to begin from."""
         return given_starts(
             options, self.num_envs, frame_shape=self.system.frame_shape,
-            action_size=self.model.action_size,
+            action_size=self.model.spec.action_size,
         )  # fmt: skip
 
     def start(
@@ -146,155 +108,119 @@ class DreamWorld:
         given: list[Start] | None,
     ) -> None:
         chosen = np.flatnonzero(which)
-        keys, begun = [], []
+        keys, starts = [], []
         for i in chosen.tolist():  # two numbers an episode, whatever is asked for
             key, pick = rngs[i].integers(2**63), rngs[i].integers(len(self._starts))
             keys.append(key)
-            begun.append(self._starts[int(pick)] if given is None else given[i])
-        windows = [padded(start, self.model.context) for start in begun]
-        shown = [torch.from_numpy(np.stack(each)) for each in zip(*windows, strict=True)]
+            starts.append(self._starts[int(pick)] if given is None else given[i])
+        seen = starts if given is not None else [last_frame(start) for start in starts]
+        features = self.filter.of(seen) if self.filtering else self.now.features[chosen]
+        prefill = prefill_of(starts, self.model.spec.prefill, self.model.device)
+        key = torch.from_numpy(np.array(keys, np.int64)).to(self.model.device)
+
+        def function(*inputs: Any) -> Dreams:
+            return begun(self.model, *inputs, filtered=self.filtering)
+
         with torch.no_grad():
-            state = self._computed(self.model.begin, *shown)
-            coverage = self._computed(self.model.heads.coverage_of, state.latents[:, -1])
-        coverage, _ = finite(chosen, coverage, state.latents)
-        if self._filtering:
-            seen = begun if given is not None else [last_frame(start) for start in begun]
-            self.filter.begin(dict(zip(chosen.tolist(), seen, strict=True)))
-        self._key[chosen], self._step[chosen] = keys, 0
-        self._frames[chosen] = [start.frames[-1] for start in begun]
-        self._coverage[chosen], self._ended[chosen] = coverage, False
-        self._state = _placed_state(self._state, chosen, state)
-        self._filtered[chosen] = self._filtering
+            fresh = self._computed(function, prefill, features, key)
+        finite(chosen, fresh.outcome, fresh.state, fresh.features)
+        self.place(chosen, fresh)
 
     def advance(
         self, action: Float32[np.ndarray, "b a"], which: Bool[np.ndarray, "b"]
     ) -> Float[np.ndarray, "b"]:
-        chosen, reward, tape = np.flatnonzero(which), np.zeros(self.num_envs), self.tape
-        if tape is not None:
-            tape.stepped = which.copy()
-        if not len(chosen):
-            return reward
-        after = self._advanced(torch.from_numpy(action), chosen, tape)
-        earned, coverage, *_ = finite(
-            chosen, after.reward, after.coverage, after.state.error, after.state.latents[:, -1],
-            after.features,
-        )  # fmt: skip
-        self._step[chosen] += 1  # nothing has changed before everything is computed
-        self._state = _placed_state(self._state, chosen, _detached(after.state))
-        self._frames[chosen] = after.frames.cpu().numpy()
-        self._coverage[chosen] = coverage
-        self._ended[chosen] = after.ended.cpu().numpy() if self.ends else False
-        reward[chosen] = earned
-        self._filtered[chosen] = self._filters(tape)
-        if self._filters(tape):
-            features = after.features.detach()
-            self.filter.features = _placed(self.filter.features, chosen, features)
-        if tape is not None:
-            tape.after = after
+        if not which.any():
+            return np.zeros(self.num_envs)
+        chosen = np.flatnonzero(which)
+        acted = torch.from_numpy(action[which]).to(self.model.device)
+        with torch.no_grad():
+            step = self.dreamt(trees.rows(self.now, self._index(chosen)), acted, self.filtering)
+        return self.accept(chosen, step)
+
+    def dreamt(self, dreams: Dreams, action: Float[Tensor, "n a"], filtering: bool) -> Step:
+        """One step of some dreams, differentiable; nothing is changed by it."""
+
+        def function(dreams: Dreams, action: Tensor) -> Step:
+            noise = noise_of(dreams, self.model.spec.noise_shape)
+            steps = self.sampling.denoising_steps
+            return following(
+                self.model, dreams, action, noise, denoising_steps=steps, filtering=filtering
+            )
+
+        step: Step = self._computed(function, dreams, action)
+        return step
+
+    def accept(self, chosen: Int[np.ndarray, "n"], step: Step) -> Float[np.ndarray, "b"]:
+        """Go on from there, if all of it is finite; the rewards, 0 for the others."""
+        after = trees.detached(step.dreams)
+        finite(chosen, after.outcome, after.state, after.features)
+        self.place(chosen, after)
+        reward = np.zeros(self.num_envs)
+        reward[chosen] = after.outcome.reward.cpu().numpy()
         return reward
 
-    def _advanced(
-        self, action: Float[Tensor, "b a"], chosen: Int[np.ndarray, "n"], tape: Tape | None
-    ) -> Moment:
-        state, features, through = self._state, self.filter.features, False
-        if tape is not None:
-            action, through = tape.action, tape.before is not None
-            state, features = tape.before or (state, features)
-        following = partial(self._next, self._filters(tape))
-        with torch.set_grad_enabled(through):
-            after: Moment = self._computed(
-                following, state.latents[chosen], state.action[chosen], state.error[chosen],
-                features[chosen], action[chosen], self._noise(chosen),
-            )  # fmt: skip
-        return after
-
-    def _filters(self, tape: Tape | None) -> bool:
-        return self._filtering or (tape is not None and tape.filtering)
-
-    def _next(
-        self,
-        filtering: bool,
-        latents: Tensor,
-        actions: Tensor,
-        error: Tensor,
-        features: Tensor,
-        action: Tensor,
-        noise: Tensor,
-    ) -> Moment:
-        model, state = self.model, WorldState(latents=latents, action=actions, error=error)
-        out = model.step(state, action, noise, self._sigmas)
-        painted = model.autoencoder.decode(out.state.latents[:, -1])
-        frames = to_colour(painted)
-        if filtering:
-            seen = frames
-            if painted.requires_grad:  # straight-through: colours are whole numbers
-                seen = swap(frames.to(painted), as_colours(painted))
-            features = model.local_model.follow(features, action, model.local_model.eye(seen))
-        return Moment(
-            state=out.state,
-            features=features,
-            painted=painted,
-            frames=frames,
-            reward=out.reward,
-            coverage=out.coverage,
-            ended=out.ended,
-        )
+    def place(self, chosen: Int[np.ndarray, "n"], dreams: Dreams) -> None:
+        self.now = trees.put(self.now, self._index(chosen), dreams)
 
     def catch_up(self) -> None:
-        """Let filters see what they have not, as far as the context goes back."""
-        behind = np.flatnonzero(~self._filtered)
+        """Let filters see what they have not, as far as the model recalls it."""
+        behind = np.flatnonzero(~self.now.filtered.cpu().numpy())
         if not len(behind):
             return
-        latents, action = self._state.latents[behind], self._state.action[behind].cpu().numpy()
+        late = trees.rows(self.now, self._index(behind))
         with torch.no_grad():
-            painted = self._computed(self.model.decode, latents.flatten(0, 1))
-        frames = painted.view(*latents.shape[:2], *painted.shape[1:]).cpu().numpy()
-        each = zip(behind.tolist(), frames, action, strict=True)
-        self.filter.begin({i: Start(frames=f, action=a) for i, f, a in each})
-        self._filtered[behind] = True
+            known = self._computed(self.model.global_model.recalled, late.state)
+            features = self.filter.through(known.frames, known.proprio, known.action, late.task)
+        finite(behind, features)
+        seen = torch.ones_like(late.filtered)
+        self.place(behind, dataclasses.replace(late, features=features, filtered=seen))
 
-    def moment(self) -> tuple[WorldState, Float[Tensor, "b f"]]:
-        """What the future depends on, without gradients."""
-        return self._state, self.filter.features
+    def _index(self, chosen: Int[np.ndarray, "n"]) -> Int[Tensor, "n"]:
+        return torch.from_numpy(chosen).to(self.model.device)
 
-    def _noise(self, chosen: Int[np.ndarray, "n"]) -> Float[Tensor, "n d"]:
-        device = self.model.device
-        key = torch.from_numpy(self._key[chosen]).to(device)
-        step = torch.from_numpy(self._step[chosen]).to(device)
-        return normal_noise(key, step, self.model.latent_size)
-
-    def _computed(self, function: Any, *tensors: Tensor) -> Any:
-        moved = [tensor.to(self.model.device) for tensor in tensors]
-        return computed(function, *moved, exact=self.sampling.deterministic)
+    def _computed(self, function: Any, *inputs: Any) -> Any:
+        return computed(function, *inputs, exact=self.sampling.deterministic)
 
     def observations(self, which: Bool[np.ndarray, "b"]) -> np.ndarray:
-        return self.filter.observations(which) if self._filtering else self._frames[which]
+        shown = self.now.features if self.filtering else self.now.frames
+        return shown[self._index(np.flatnonzero(which))].cpu().numpy()
 
-    def coverage(self) -> Float[np.ndarray, "b"]:
+    def progress(self) -> Float[np.ndarray, "b"]:
         """NaN where nobody logged any: the head has learned nothing."""
-        return self._coverage.copy() if self._covers else np.full(self.num_envs, np.nan)
+        if not self._covers:
+            return np.full(self.num_envs, np.nan)
+        return self.now.outcome.progress.cpu().numpy().astype(np.float64)
+
+    def success(self) -> Bool[np.ndarray, "b"] | None:
+        """None where it is as the system's threshold says."""
+        found = self.now.outcome.success
+        return None if found is None else found.cpu().numpy()
 
     def ended(self) -> Bool[np.ndarray, "b"]:
-        return self._ended.copy()
+        if not self.ends:
+            return np.zeros(self.num_envs, bool)
+        return self.now.outcome.ended.cpu().numpy().copy()
 
     def facts(self) -> dict[str, np.ndarray]:
-        return {"uncertainty": self._state.error.cpu().numpy().astype(np.float64)}
+        return {"uncertainty": self.now.outcome.uncertainty.cpu().numpy().astype(np.float64)}
 
     def picture(self, i: int) -> UInt8[np.ndarray, "h w c"]:
-        factor = max(1, PICTURE_SIDE // self._frames.shape[1])
-        return self._frames[i].repeat(factor, axis=0).repeat(factor, axis=1)
+        frame = self.now.frames[i].cpu().numpy()
+        factor = max(1, PICTURE_SIDE // frame.shape[0])
+        return frame.repeat(factor, axis=0).repeat(factor, axis=1)
 
     def snapshot(self, i: int) -> DreamState:
-        features = self.filter.features[i] if self._filtering else self.filter.features[0, :0]
+        now = self.now
+        features = now.features[i] if self.filtering else now.features[0, :0]
         return DreamState(
-            latents=self._state.latents[i].cpu().numpy().copy(),
-            action=self._state.action[i].cpu().numpy().copy(),
-            error=float(self._state.error[i]),
+            state=trees.entry(now.state, i),
+            outcome=trees.entry(now.outcome, i),
+            frame=now.frames[i].cpu().numpy().copy(),
+            proprio=now.proprio[i].cpu().numpy().copy(),
             features=features.cpu().numpy().copy(),
-            frame=self._frames[i].copy(),
-            coverage=float(self._coverage[i]),
-            key=int(self._key[i]),
-            step=int(self._step[i]),
+            task=int(now.task[i]),
+            key=int(now.key[i]),
+            step=int(now.step[i]),
             model=self._fingerprint,
         )
 
@@ -305,55 +231,49 @@ class DreamWorld:
     def check_snapshot(self, snapshot: Any) -> None:
         if not isinstance(snapshot, DreamState):
             raise TypeError("the snapshot is not of a dream")
-        expected = {
-            "latents": self._state.latents.shape[1:],
-            "action": self._state.action.shape[1:],
-            "frame": self._frames.shape[1:],
-        }
-        for name, shape in expected.items():
-            if (came := np.shape(getattr(snapshot, name))) != tuple(shape):
+        if not hasattr(snapshot, "state"):  # unpickled: of a time when there was one kind
+            raise ValueError("the snapshot is of an older wm_gym, which this one cannot go on from")
+        for name in ("state", "outcome"):
+            try:
+                trees.from_entry(getattr(snapshot, name), getattr(self._like, name))
+            except ValueError as error:
                 raise ValueError(
-                    f"the snapshot has a {name} of shape {came}, expected {tuple(shape)}: "
+                    f"the snapshot's {name} is not as this world model's: {error}; it is of another"
+                ) from error
+        for name, like in {"frame": self._like.frames, "proprio": self._like.proprio}.items():
+            if (came := np.shape(getattr(snapshot, name))) != tuple(like.shape[1:]):
+                raise ValueError(
+                    f"the snapshot has a {name} of shape {came}, expected {tuple(like.shape[1:])}: "
                     "it is of another world model"
                 )
-        if self._filtering and np.shape(snapshot.features) != self.filter.features.shape[1:]:
+        if self.filtering and np.shape(snapshot.features) != self._like.features.shape[1:]:
             raise ValueError(
                 f"the snapshot has {np.size(snapshot.features)} features, expected "
-                f"{self.filter.features.shape[1]}: take it from an environment with "
+                f"{self._like.features.shape[1]}: take it from an environment with "
                 "obs_type='latent'"
             )
         if (kind := np.asarray(snapshot.frame).dtype) != np.uint8:
             raise ValueError(f"the snapshot has a frame of {kind}, expected uint8")
-        check_finite(snapshot, *_STATE, "features", "coverage")
-        check_counts(snapshot, "key", "step")
+        check_finite(snapshot, "features", "proprio")
+        check_counts(snapshot, "key", "step", "task")
+        if snapshot.task >= (tasks := self.model.spec.tasks):
+            raise ValueError(f"the snapshot's task is {snapshot.task}, expected 0 to {tasks - 1}")
         check_fingerprint(snapshot.model, self._fingerprint)
 
     def restore(self, i: int, snapshot: Any) -> None:
-        state = WorldState(
-            **{name: torch.as_tensor(getattr(snapshot, name))[None] for name in _STATE}
+        like, device = self._like, self.model.device
+        features = torch.zeros_like(like.features)
+        if self.filtering:
+            features = torch.as_tensor(snapshot.features)[None].to(features)
+        restored = Dreams(
+            state=trees.from_entry(snapshot.state, like.state),
+            outcome=trees.from_entry(snapshot.outcome, like.outcome),
+            frames=torch.as_tensor(snapshot.frame)[None].to(device),
+            proprio=torch.as_tensor(snapshot.proprio)[None].to(like.proprio),
+            features=features,
+            filtered=torch.full_like(like.filtered, self.filtering),
+            task=torch.full_like(like.task, snapshot.task),
+            key=torch.full_like(like.key, snapshot.key),
+            step=torch.full_like(like.step, snapshot.step),
         )
-        chosen = np.array([i])
-        self._state = _placed_state(self._state, chosen, state)
-        if self._filtering:
-            features = torch.as_tensor(snapshot.features)[None]
-            self.filter.features = _placed(self.filter.features, chosen, features)
-        self._filtered[i] = self._filtering
-        self._frames[i], self._coverage[i] = snapshot.frame, snapshot.coverage
-        self._ended[i] = False
-        self._key[i], self._step[i] = snapshot.key, snapshot.step
-
-
-def _placed_state(base: WorldState, chosen: Int[np.ndarray, "n"], values: WorldState) -> WorldState:
-    each = {n: _placed(getattr(base, n), chosen, getattr(values, n)) for n in _STATE}
-    return WorldState(**each)
-
-
-def _placed(base: Tensor, chosen: Int[np.ndarray, "n"], values: Tensor) -> Tensor:
-    """A copy of `base` with these rows replaced; what was handed out before does not change."""
-    if len(chosen) == len(base):
-        return values.to(base)
-    return base.index_copy(0, torch.from_numpy(chosen).to(base.device), values.to(base))
-
-
-def _detached(state: WorldState) -> WorldState:
-    return WorldState(**{name: getattr(state, name).detach() for name in _STATE})
+        self.place(np.array([i]), restored)

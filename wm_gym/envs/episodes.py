@@ -1,7 +1,7 @@
 """The book-keeping that single and vector shells, real and dreamt, have in common."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float
 
 from wm_gym.envs.snapshots import check_episode
 from wm_gym.envs.world import World
@@ -47,13 +47,18 @@ class EnvState:
     episode: int
     """Which one since it was seeded, from 0."""
     elapsed: int
-    coverage: float
-    best_coverage: float
+    progress: float
+    best_progress: float
+    success: bool
     over: bool
     rng: Any
     seed: int | None
     first: int = 0
     """What `elapsed` was as the episode began."""
+
+
+Move = Callable[[Bool[np.ndarray, "b"]], Float[np.ndarray, "b"]]
+"""Takes the worlds of these environments one step on; their rewards, 0 for the others."""
 
 
 class Episodes:
@@ -67,8 +72,8 @@ class Episodes:
         self.episode = np.full(n, -1)
         self.elapsed = np.zeros(n, np.int64)
         self._first = np.zeros(n, np.int64)
-        self.best = np.zeros(n)
-        self._coverage = np.zeros(n)
+        self._progress, self._best = np.zeros(n), np.zeros(n)
+        self._success = np.zeros(n, bool)
         self.over = np.ones(n, bool)
         self.begun = np.zeros(n, bool)
 
@@ -90,8 +95,8 @@ class Episodes:
             rngs.append(rng)
         self.world.start(which, rngs, given)
         self.episode[which] += 1
-        self._coverage[which] = self.world.coverage()[which]
-        self.best[which] = self._coverage[which]
+        self._progress[which] = self.world.progress()[which]
+        self._best[which], self._success[which] = self._progress[which], False
         self.elapsed[which] = self._first[which] = 0
         self.over[which], self.begun[which] = False, True
 
@@ -102,18 +107,23 @@ class Episodes:
         self.elapsed = self._first.copy()
 
     def advance(
-        self, action: Float32[np.ndarray, "b a"], which: Bool[np.ndarray, "b"]
+        self, which: Bool[np.ndarray, "b"], move: Move
     ) -> tuple[Float[np.ndarray, "b"], Bool[np.ndarray, "b"], Bool[np.ndarray, "b"]]:
         """Reward, terminated, truncated; 0 and False for those not in `which`."""
-        reward = self.world.advance(action, which)
-        self._coverage = np.where(which, self.world.coverage(), self._coverage)
-        self.best = np.maximum(self.best, self._coverage)
+        reward = move(which)
+        self._progress = np.where(which, self.world.progress(), self._progress)
+        self._best = np.maximum(self._best, self._progress)
+        self._success = np.where(which, self._solved(), self._success)
         self.elapsed += which
-        succeeded = self.success() & self.rules.terminate_on_success
+        succeeded = self._success & self.rules.terminate_on_success
         terminated = which & (succeeded | self.world.ended())
         truncated = which & (self.elapsed >= self.rules.horizon)
         self.over = np.where(which, terminated | truncated, self.over)
         return reward, terminated, truncated
+
+    def _solved(self) -> Bool[np.ndarray, "b"]:
+        known = self.world.success()
+        return self._progress > self.rules.success_threshold if known is None else known
 
     def check_begun(self) -> None:
         if not self.begun.all():
@@ -126,19 +136,18 @@ class Episodes:
                 "reset it before stepping on"
             )
 
-    def success(self) -> Bool[np.ndarray, "b"]:
-        """Of the last step: nothing has succeeded before the first."""
-        return (self._coverage > self.rules.success_threshold) & (self.elapsed > self._first)
-
     def info(self) -> Info:
-        """Of every environment, each entry with a leading axis b; nothing of coverage and success
-        where nobody knows."""
-        if np.isnan(self._coverage).all():
+        """Of every environment, each entry with a leading axis b; nothing of progress and success
+        where nobody knows. Nothing has succeeded before the first step."""
+        if np.isnan(self._progress).all():
             return self.world.facts()
+        alias = self.world.system.progress_alias
+        told = {"progress": self._progress, "best_progress": self._best}
+        if alias is not None:
+            told |= {alias: self._progress, f"best_{alias}": self._best}
         return {
-            "coverage": self._coverage.copy(),
-            "best_coverage": self.best.copy(),
-            "is_success": self.success(),
+            **{name: values.copy() for name, values in told.items()},
+            "is_success": self._success.copy(),
             **self.world.facts(),
         }
 
@@ -150,8 +159,9 @@ class Episodes:
             world=self.world.snapshot(i),
             episode=int(self.episode[i]),
             elapsed=int(self.elapsed[i]),
-            coverage=float(self._coverage[i]),
-            best_coverage=float(self.best[i]),
+            progress=float(self._progress[i]),
+            best_progress=float(self._best[i]),
+            success=bool(self._success[i]),
             over=bool(self.over[i]),
             rng=copy.deepcopy(self.rngs[i]),
             seed=self.seeds[i],
@@ -173,6 +183,7 @@ class Episodes:
     def restore(self, i: int, state: EnvState) -> None:
         self.world.restore(i, state.world)
         self.elapsed[i], self._first[i], self.over[i] = state.elapsed, state.first, state.over
-        self._coverage[i], self.best[i] = state.coverage, state.best_coverage
+        self._progress[i], self._best[i] = state.progress, state.best_progress
+        self._success[i] = state.success
         self.rngs[i], self.seeds[i] = copy.deepcopy(state.rng), state.seed
         self.episode[i], self.begun[i] = state.episode, True

@@ -1,12 +1,13 @@
-"""The gradient hook: a dream's values, with the gradients of a lighter model at the same states.
+"""The torch door of a dream: the values of `step`, with the gradients of a lighter model.
 
-    value      o′, r′ of the diffusion model and its frozen heads; what `step` returns, bit for bit
+    value      o′, r′ of the global model; what `step` returns, bit for bit
     gradient   of f′ = local.predict(f, a) and of local.reward_of(f′, a), at the true f
 
 f are the features that the local model's filter infers from the frames so far; after each step they
 are replaced by what it infers from the dreamt frame (`coupling.swap`), so errors do not add up.
 """
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,20 +15,18 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from wm_gym.envs.dream_world import DreamWorld, Moment, Tape
+from wm_gym.envs.dream_world import DreamWorld
+from wm_gym.envs.dreams import Dreams, Step
+from wm_gym.models import trees
 from wm_gym.models.colours import as_colours
 from wm_gym.models.coupling import swap
-from wm_gym.models.logged import Transitions
-from wm_gym.models.surrogate import Surrogate
-from wm_gym.models.world_model import WorldState
+from wm_gym.models.protocol import Surrogate, Transitions
 from wm_gym.types import Info
 
 Gradient = Literal["surrogate", "none", "diffusion"]
-Now = tuple[WorldState, Float[Tensor, "b f"]]
-"""All dreams, and what the filter makes of the frames so far."""
 
 BATCH = ("obs", "action", "reward", "next_obs")
 
@@ -56,16 +55,25 @@ class GradStep:
         return GradStep(**{name: getattr(self, name)[0] for name in names}, info=self.info)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Successor:
+    """All dreams before any reset: those that moved are at their next moment."""
+
+    dreams: Dreams
+    obs: Float[Tensor, "b *obs"]
+    reward: Float[Tensor, "b"]
+
+
 class GradientHook:
     """What `begin_window`, `step_with_grad` and `refresh` of single and vector shells share."""
 
     def __init__(self, world: DreamWorld, gradient: str) -> None:
         self.world, self.default = world, checked_gradient(gradient)
-        self.surrogate = Surrogate(world.model.local_model, world.model.logged)
+        self.surrogate: Surrogate = world.model.local_model.surrogate(world.model.logged)
         self._mode = self.default
-        self._before: Now | None = None
+        self._before: Dreams | None = None
         """With the graph of the window."""
-        self._left: WorldState | None = None
+        self._left: Any = None
         """The world's own state as that graph ended: after any other step or reset, it is cut."""
 
     def __getstate__(self) -> dict[str, Any]:
@@ -74,8 +82,7 @@ class GradientHook:
     def begin_window(self, gradient: str | None) -> Float[Tensor, "b *obs"]:
         self._mode = self.default if gradient is None else checked_gradient(gradient)
         self._before = self._left = None
-        every = np.ones(self.world.num_envs, bool)
-        return self._numbers(self.world.observations(every))
+        return self._shown(self.world.now)
 
     def checked(self, action: Any, shape: tuple[int, ...], axes: str) -> Float[Tensor, "*b a"]:
         """Within [−1, 1]; no gradient comes from beyond."""
@@ -87,118 +94,48 @@ class GradientHook:
             raise ValueError(f"action has shape {tuple(action.shape)}, expected {shape} = {axes}")
         if not torch.isfinite(action).all():
             raise ValueError(f"action is not finite: {action.tolist()}")
-        return action.to(self._device, self._dtype).clamp(-1.0, 1.0)
+        return action.to(self._device, torch.float32).clamp(-1.0, 1.0)
 
-    @contextmanager
-    def recording(self, action: Float[Tensor, "b a"]) -> Iterator[Tape]:
-        """Plain steps within leave what a gradient needs."""
-        world, mode = self.world, self._mode
+    def move(self, action: Float[Tensor, "b a"]) -> "LentMove":
+        """Takes the world a step on, and has what its gradient needs."""
         now = self._now()
-        self._before = self._before if self._before and self._left is now[0] else now
-        tape = Tape(
-            action=action if mode == "diffusion" else action.detach(),
-            before=self._before if mode == "diffusion" else None,
-            filtering=self._latent or mode == "surrogate",
-        )
-        world.tape = tape
-        try:
-            with frozen(world.model):
-                yield tape
-        finally:
-            world.tape = None
+        before = self._before if self._before is not None and self._left is now.state else now
+        return LentMove(self, self._mode, action, before)
 
-    def _now(self) -> Now:
+    def went(self, move: "LentMove", begun: Bool[np.ndarray, "b"]) -> "_Successor":
+        """After the resets that followed: where the next step goes on from, and what is seen."""
+        now = self._now()
+        self._left = now.state
+        anew = torch.from_numpy(begun).to(self._device)
+        after = move.successor
+        if after is None:  # none moved
+            self._before = now
+            shown = self._shown(now)
+            return _Successor(dreams=now, obs=shown, reward=shown.new_zeros(len(begun)))
+        self._before = trees.where(anew, now, after.dreams)
+        obs = _where(anew, self._shown(now), after.obs)
+        return _Successor(dreams=self._before, obs=obs, reward=after.reward)
+
+    def _now(self) -> Dreams:
         if self._mode == "surrogate":
             self.world.catch_up()
-        return self.world.moment()
+        return self.world.now
 
-    def grad_step(
-        self,
-        tape: Tape,
-        action: Float[Tensor, "b a"],
-        reset: Bool[np.ndarray, "b"],
-        returned: tuple[Any, Any, Any, Any, Info],
-    ) -> GradStep:
-        """Of what a plain step returned, and recorded on the tape."""
-        obs, reward, terminated, truncated, info = returned
-        assert tape.stepped is not None
-        shown, valid = self._numbers(obs), self._tensor(tape.stepped)
-        final_obs, earned = shown, self._numbers(reward)
-        now = self._now()
-        self._left = now[0]
-        if tape.after is None:  # all were begun anew
-            self._before = now
-        else:
-            rows = torch.from_numpy(np.flatnonzero(tape.stepped)).to(shown.device)
-            how = {"none": self._plain, "surrogate": self._lent, "diffusion": self._own}
-            successor = how[self._mode](tape.after, rows, shown, earned, action, now)
-            final_obs, earned = successor.obs, _where(valid, successor.reward, earned)
-            begun = self._tensor(reset | ~tape.stepped)
-            self._before = _before(begun, now, successor)
-            final_obs = _where(valid, final_obs, shown)
-            shown = _where(begun, shown, final_obs)
-        return GradStep(
-            obs=shown,
-            reward=earned,
-            terminated=self._tensor(terminated),
-            truncated=self._tensor(truncated),
-            final_obs=final_obs,
-            valid=valid,
-            info=info,
-        )
-
-    def _plain(
-        self, after: Moment, rows: Tensor, shown: Tensor, earned: Tensor, action: Tensor, now: Now
-    ) -> "_Successor":
-        seen = after.features if self._latent else after.frames.to(shown)
-        obs = shown.index_copy(0, rows, seen)
-        return _Successor(obs=obs, reward=earned, state=now[0], features=now[1])
-
-    def _lent(
-        self, after: Moment, rows: Tensor, shown: Tensor, earned: Tensor, action: Tensor, now: Now
-    ) -> "_Successor":
-        """Values of the dream, gradients of the surrogate."""
-        assert self._before is not None
-        truth = now[1].index_copy(0, rows, after.features)
-        features = swap(truth, self.surrogate.predict(self._before[1], action))
-        reward = swap(earned, self.surrogate.reward_of(features, action))
-        obs = features
-        if not self._latent:
-            model = self.world.model
-            with frozen(model):
-                painted = model.autoencoder.decode(model.local_model.reconstruct(features))
-            frames = shown.index_copy(0, rows, after.frames.to(shown))
-            obs = swap(frames, as_colours(painted))
-        return _Successor(obs=obs, reward=reward, state=now[0], features=features)
-
-    def _own(
-        self, after: Moment, rows: Tensor, shown: Tensor, earned: Tensor, action: Tensor, now: Now
-    ) -> "_Successor":
-        """Gradients through the sampler, the painter and the filter themselves."""
-        features = now[1].index_copy(0, rows, after.features)
-        obs = features
-        if not self._latent:
-            seen = swap(after.frames.to(shown), as_colours(after.painted))
-            obs = shown.index_copy(0, rows, seen)
-        state = WorldState(
-            latents=now[0].latents.index_copy(0, rows, after.state.latents),
-            action=now[0].action.index_copy(0, rows, after.state.action),
-            error=now[0].error.index_copy(0, rows, after.state.error.detach()),
-        )
-        reward = earned.index_copy(0, rows, after.reward)
-        return _Successor(obs=obs, reward=reward, state=state, features=features)
+    def _shown(self, dreams: Dreams) -> Float[Tensor, "b *obs"]:
+        return dreams.features if self.latent else dreams.frames.float()
 
     def refresh(self, batch: Mapping[str, Any]) -> dict[str, float]:
         """One optimiser step of what gives the gradients; nothing that `step` returns changes."""
-        if not self._latent:
+        if not self.latent:
             raise ValueError("refresh learns from latents: make this one with obs_type='latent'")
         return self.surrogate.refresh(self._transitions(batch))
 
     def _transitions(self, batch: Mapping[str, Any]) -> Transitions:
         if not isinstance(batch, Mapping) or set(batch) != set(BATCH):
             raise ValueError(f"the batch is {_keys(batch)}, expected a dictionary of {BATCH}")
-        config, size = self.surrogate.config, self.world.filter.local_model.feature_size
-        last = {"obs": (size,), "action": (config.action_size,), "reward": (), "next_obs": (size,)}
+        local_model = self.world.model.local_model
+        f, a = (local_model.feature_size,), (local_model.action_size,)
+        last = {"obs": f, "action": a, "reward": (), "next_obs": f}
         tensors = {name: self._given(batch[name], f"batch[{name!r}]") for name in BATCH}
         n = max([1, *tensors["action"].shape[:1]])
         for name, tensor in tensors.items():
@@ -219,53 +156,114 @@ class GradientHook:
     def _given(self, values: Any, name: str) -> Tensor:
         own = values.copy() if isinstance(values, np.ndarray) else values  # some are read-only
         try:
-            return torch.as_tensor(own, dtype=self._dtype, device=self._device).detach()
+            return torch.as_tensor(own, dtype=torch.float32, device=self._device).detach()
         except Exception as error:
             raise TypeError(f"{name} is not an array of numbers: {error}") from error
 
     @property
-    def _latent(self) -> bool:
-        return self.world.sampling.obs_type == "latent"
+    def latent(self) -> bool:
+        return self.world.filtering
 
     @property
     def _device(self) -> torch.device:
         return self.world.model.device
 
+
+class LentMove:
+    """One move of the world (`Episodes.advance`), and afterwards the step with its gradient."""
+
+    def __init__(
+        self, hook: GradientHook, mode: Gradient, action: Float[Tensor, "b a"], before: Dreams
+    ) -> None:
+        self.successor: _Successor | None = None
+        """None where nobody moved."""
+        self._hook, self._mode, self._action, self._before = hook, mode, action, before
+        self._moved = np.zeros(len(action), bool)
+
+    def __call__(self, which: Bool[np.ndarray, "b"]) -> Float[np.ndarray, "b"]:
+        self._moved = which.copy()
+        if not which.any():
+            return np.zeros(len(which))
+        world, through = self._hook.world, self._mode == "diffusion"
+        chosen = np.flatnonzero(which)
+        rows = torch.from_numpy(chosen).to(self._action.device)
+        before = trees.rows(self._before if through else world.now, rows)
+        acted = self._action[rows]
+        with frozen(world.model), torch.set_grad_enabled(through):
+            acted = acted if through else acted.detach()
+            filtering = self._hook.latent or self._mode == "surrogate"
+            step = world.dreamt(before, acted, filtering)
+        reward = world.accept(chosen, step)
+        how = {"none": self._plain, "surrogate": self._lent, "diffusion": self._own}
+        self.successor = how[self._mode](step, rows)
+        return reward
+
+    def step(
+        self,
+        begun: Bool[np.ndarray, "b"],
+        terminated: Bool[np.ndarray, "b"],
+        truncated: Bool[np.ndarray, "b"],
+        info: Info,
+    ) -> GradStep:
+        """Of what became of the episodes."""
+        valid, anew, ended, cut = (
+            torch.from_numpy(each).to(self._action.device)
+            for each in (self._moved, begun, terminated, truncated)
+        )
+        went = self._hook.went(self, begun)
+        final_obs = went.obs
+        if self.successor is not None:
+            final_obs = _where(valid, self.successor.obs, went.obs)
+        return GradStep(
+            obs=went.obs, reward=went.reward, terminated=ended, truncated=cut,
+            final_obs=final_obs, valid=valid, info=info,
+        )  # fmt: skip
+
+    def _plain(self, step: Step, rows: Int[Tensor, "n"]) -> _Successor:
+        now, (obs, reward) = self._hook.world.now, self._values(step, rows)
+        return _Successor(dreams=now, obs=obs, reward=reward)
+
+    def _values(self, step: Step, rows: Int[Tensor, "n"]) -> tuple[Tensor, Tensor]:
+        """What `step` returns of all: observations before any reset, and rewards."""
+        now, after = self._hook.world.now, step.dreams
+        reward = now.outcome.reward.new_zeros(len(self._moved))
+        shown = now.features if self._hook.latent else now.frames.float()
+        return shown, reward.index_copy(0, rows, after.outcome.reward)
+
+    def _lent(self, step: Step, rows: Int[Tensor, "n"]) -> _Successor:
+        """Values of the dream, gradients of the surrogate."""
+        world, surrogate = self._hook.world, self._hook.surrogate
+        obs, earned = self._values(step, rows)
+        predicted = surrogate.predict(self._before.features, self._action)
+        features = swap(world.now.features, predicted)
+        reward = swap(earned, surrogate.reward_of(features, self._action))
+        if self._hook.latent:
+            obs = features
+        else:
+            with frozen(world.model):
+                obs = swap(obs, as_colours(world.model.picture(features).frames))
+        dreams = dataclasses.replace(world.now, features=features)
+        return _Successor(dreams=dreams, obs=obs, reward=torch.where(self._valid, reward, earned))
+
+    def _own(self, step: Step, rows: Int[Tensor, "n"]) -> _Successor:
+        """Gradients through the sampler, the painter and the filter themselves."""
+        now, (obs, reward) = self._hook.world.now, self._values(step, rows)
+        if self._hook.latent:
+            obs = now.features.index_copy(0, rows, step.dreams.features)
+        elif step.colours is not None:
+            obs = obs.index_copy(0, rows, step.colours)
+        return _Successor(dreams=trees.put(now, rows, step.dreams), obs=obs, reward=reward)
+
     @property
-    def _dtype(self) -> torch.dtype:
-        return self.world.filter.features.dtype
-
-    def _numbers(self, array: np.ndarray) -> Tensor:
-        return torch.as_tensor(array, dtype=self._dtype, device=self._device)
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.as_tensor(array, device=self._device)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Successor:
-    """Before any reset."""
-
-    obs: Tensor
-    reward: Tensor
-    state: WorldState
-    features: Tensor
-
-
-def _before(begun: Bool[Tensor, "b"], now: Now, successor: _Successor) -> Now:
-    """Where the next step goes on from: the new episode's beginning, without gradient, or here."""
-    state = WorldState(
-        latents=_where(begun, now[0].latents, successor.state.latents),
-        action=_where(begun, now[0].action, successor.state.action),
-        error=_where(begun, now[0].error, successor.state.error),
-    )
-    return state, _where(begun, now[1], successor.features)
+    def _valid(self) -> Bool[Tensor, "b"]:
+        return torch.from_numpy(self._moved).to(self._action.device)
 
 
 def _where(
     which: Bool[Tensor, "b"], one: Float[Tensor, "b *n"], other: Float[Tensor, "b *n"]
 ) -> Float[Tensor, "b *n"]:
-    return torch.where(which.view(-1, *[1] * (one.ndim - 1)), one, other)
+    found: Float[Tensor, "b *n"] = trees.where(which, one, other)
+    return found
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""What policies see under `obs_type="latent"`: the local model's posterior of the frames so far."""
+"""What policies see under `obs_type="latent"`: what a local model makes of all that was seen."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -13,84 +13,135 @@ from torch import Tensor
 
 from wm_gym.envs.batches import computed, finite
 from wm_gym.models.fingerprint import check_fingerprint, fingerprint
-from wm_gym.models.local_model import LocalModel
+from wm_gym.models.protocol import LocalModel
 from wm_gym.models.starts import Start
 
 
-class LatentFilter:
-    """n posterior filters, of dreams or of any other frames: the same numbers for the same frames.
+def latent_space(local_model: LocalModel) -> Box:
+    """Of one environment's features."""
+    return Box(-np.inf, np.inf, (local_model.feature_size,), np.float32)
 
-    A filter begins with the first frame that it is shown, and remembers nothing from before.
-    """
+
+class Following:
+    """A local model as a filter: what it makes of frames, the same for the same frames."""
+
+    def __init__(self, local_model: LocalModel, *, exact: bool) -> None:
+        self.local_model, self._exact = local_model, exact
+
+    def begun(
+        self,
+        frames: UInt8[Tensor, "n h w c"],
+        proprio: Float[Tensor, "n p"],
+        task: Int[Tensor, "n"],
+    ) -> Float[Tensor, "n f"]:
+        """Of first frames: nothing is remembered from before."""
+
+        def function(frames: Tensor, proprio: Tensor, task: Tensor) -> Tensor:
+            return self.local_model.begin(self.local_model.embed(frames, proprio), task)
+
+        return self._computed(function, frames, proprio, task)
+
+    def after(
+        self,
+        features: Float[Tensor, "n f"],
+        action: Float[Tensor, "n a"],
+        frames: UInt8[Tensor, "n h w c"],
+        proprio: Float[Tensor, "n p"],
+    ) -> Float[Tensor, "n f"]:
+        """One step later, when these are seen."""
+
+        def function(features: Tensor, action: Tensor, frames: Tensor, proprio: Tensor) -> Tensor:
+            embedding = self.local_model.embed(frames, proprio)
+            return self.local_model.follow(features, action, embedding)
+
+        return self._computed(function, features, action, frames, proprio)
+
+    def through(
+        self,
+        frames: UInt8[Tensor, "n t h w c"],
+        proprio: Float[Tensor, "n t p"],
+        action: Float[Tensor, "n t0 a"],
+        task: Int[Tensor, "n"],
+    ) -> Float[Tensor, "n f"]:
+        """Of some frames in a row."""
+        features = self.begun(frames[:, 0], proprio[:, 0], task)
+        for t in range(1, frames.shape[1]):
+            features = self.after(features, action[:, t - 1], frames[:, t], proprio[:, t])
+        return features
+
+    def of(self, starts: Sequence[Start]) -> Float[Tensor, "n f"]:
+        """Of one or more frames each."""
+        alike = defaultdict[int, list[int]](list)
+        for i, start in enumerate(starts):
+            alike[len(start.frames)].append(i)
+        found: list[Tensor] = [torch.empty(0)] * len(starts)
+        for chosen in alike.values():
+            some = [starts[i] for i in chosen]
+            frames, action = (
+                torch.from_numpy(np.stack([getattr(start, name) for start in some]))
+                for name in ("frames", "action")
+            )
+            proprio = torch.from_numpy(np.stack([start.proprio for start in some]))
+            task = torch.tensor([start.task for start in some])
+            for i, features in zip(chosen, self.through(frames, proprio, action, task), strict=True):
+                found[i] = features
+        return torch.stack(found)
+
+    @torch.no_grad()
+    def _computed(self, function: Callable[..., Any], *tensors: Tensor) -> Float[Tensor, "n f"]:
+        moved = [tensor.to(self.local_model.device) for tensor in tensors]
+        found: Float[Tensor, "n f"] = computed(function, *moved, exact=self._exact)
+        return found
+
+
+class LatentFilter:
+    """n filters of any frames, each with what it remembers."""
 
     def __init__(self, local_model: LocalModel, num_envs: int, *, exact: bool) -> None:
-        self.local_model, self._exact = local_model, exact
+        self.local_model, self._follow = local_model, Following(local_model, exact=exact)
         self.features: Float[Tensor, "b f"] = torch.zeros(
             num_envs, local_model.feature_size, dtype=torch.float32, device=local_model.device
         )
 
     @property
     def space(self) -> Box:
-        """Of one environment's features."""
-        return Box(-np.inf, np.inf, (self.local_model.feature_size,), np.float32)
+        return latent_space(self.local_model)
 
     def begin(self, starts: Mapping[int, Start]) -> None:
         """Anew in these environments, from one or more frames each."""
-        alike = defaultdict[int, list[int]](list)
-        for i, start in starts.items():
-            alike[len(start.frames)].append(i)
-        begun: list[tuple[list[int], Tensor]] = []
-        for length, chosen in alike.items():
-            frames = np.stack([starts[i].frames for i in chosen])
-            action = np.stack([starts[i].action for i in chosen])
-            features = self._computed(self._begun, frames[:, 0])
-            for t in range(1, length):
-                features = self._computed(self._next, features, action[:, t - 1], frames[:, t])
-            finite(chosen, features)
-            begun.append((chosen, features))
-        for chosen, features in begun:
-            self._place(np.array(chosen), features)
+        if starts:
+            self._place(np.array(list(starts)), self._follow.of(list(starts.values())))
 
-    def begin_at(self, chosen: Int[np.ndarray, "n"], frames: UInt8[np.ndarray, "n h w c"]) -> None:
+    def begin_at(
+        self,
+        chosen: Int[np.ndarray, "n"],
+        frames: UInt8[np.ndarray, "n h w c"],
+        proprio: Float32[np.ndarray, "n p"] | None = None,
+        task: Int[np.ndarray, "n"] | None = None,
+    ) -> None:
         """Anew in these, from one frame each: all that a real system shows at reset."""
         if len(chosen):
-            features = self._computed(self._begun, frames)
-            finite(chosen, features)
-            self._place(chosen, features)
+            beside = np.zeros((len(chosen), 0), np.float32) if proprio is None else proprio
+            of = np.zeros(len(chosen), np.int64) if task is None else task
+            shown = torch.from_numpy(frames), torch.from_numpy(beside), torch.from_numpy(of)
+            self._place(chosen, self._follow.begun(*shown))
 
     def advance(
         self,
         chosen: Int[np.ndarray, "n"],
         action: Float32[np.ndarray, "n a"],
         frames: UInt8[np.ndarray, "n h w c"],
+        proprio: Float32[np.ndarray, "n p"] | None = None,
     ) -> None:
         """One step of these environments, to what was seen after it."""
         if len(chosen):
-            features = self._computed(self._next, self.features[chosen], action, frames)
-            finite(chosen, features)
-            self._place(chosen, features)
-
-    def _begun(self, frames: UInt8[Tensor, "n h w c"]) -> Float[Tensor, "n f"]:
-        return self.local_model.begin(self.local_model.embed(frames)).features
-
-    def _next(
-        self,
-        features: Float[Tensor, "n f"],
-        action: Float[Tensor, "n a"],
-        frames: UInt8[Tensor, "n h w c"],
-    ) -> Float[Tensor, "n f"]:
-        return self.local_model.follow(features, action, self.local_model.embed(frames))
-
-    @torch.no_grad()
-    def _computed(
-        self, function: Callable[..., Any], *arrays: np.ndarray | Tensor
-    ) -> Float[Tensor, "n f"]:
-        tensors = [torch.as_tensor(a, device=self.features.device) for a in arrays]
-        found: Float[Tensor, "n f"] = computed(function, *tensors, exact=self._exact)
-        return found
+            beside = np.zeros((len(chosen), 0), np.float32) if proprio is None else proprio
+            shown = [torch.from_numpy(each) for each in (action, frames, beside)]
+            self._place(chosen, self._follow.after(self.features[chosen], *shown))
 
     def _place(self, chosen: Int[np.ndarray, "n"], features: Float[Tensor, "n f"]) -> None:
         """In a copy: what was handed out before does not change."""
+        finite(chosen, features)
         index = torch.from_numpy(chosen).to(self.features.device)
         self.features = self.features.index_copy(0, index, features)
 
@@ -114,8 +165,7 @@ class LatentFilter:
         check_fingerprint(model, self.fingerprint)
 
     def restore(self, i: int, features: Float32[np.ndarray, "f"]) -> None:
-        placed = torch.as_tensor(features)[None].to(self.features)
-        self._place(np.array([i]), placed)
+        self._place(np.array([i]), torch.as_tensor(features)[None].to(self.features))
 
     def observations(self, which: Bool[np.ndarray, "b"]) -> Float32[np.ndarray, "n f"]:
         return self.features[torch.from_numpy(which)].cpu().numpy()

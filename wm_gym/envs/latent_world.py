@@ -48,22 +48,31 @@ class LatentWorld:
         self, which: Bool[np.ndarray, "b"], rngs: Sequence[np.random.Generator], given: Any
     ) -> None:
         self._world.start(which, rngs, given)
-        self._filter.begin_at(np.flatnonzero(which), self._world.observations(which))
+        frames, proprio, task = self._seen(which)
+        self._filter.begin_at(np.flatnonzero(which), frames, proprio, task)
 
     def advance(
         self, action: Float32[np.ndarray, "b a"], which: Bool[np.ndarray, "b"]
     ) -> Float[np.ndarray, "b"]:
         reward = self._world.advance(action, which)
         if which.any():
-            frames = self._world.observations(which)
-            self._filter.advance(np.flatnonzero(which), action[which], frames)
+            frames, proprio, _ = self._seen(which)
+            self._filter.advance(np.flatnonzero(which), action[which], frames, proprio)
         return reward
+
+    def _seen(self, which: Bool[np.ndarray, "b"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        n = int(which.sum())
+        frames = self._world.observations(which)
+        return frames, np.zeros((n, 0), np.float32), np.zeros(n, np.int64)
 
     def observations(self, which: Bool[np.ndarray, "b"]) -> Float32[np.ndarray, "n f"]:
         return self._filter.observations(which)
 
-    def coverage(self) -> Float[np.ndarray, "b"]:
-        return self._world.coverage()
+    def progress(self) -> Float[np.ndarray, "b"]:
+        return self._world.progress()
+
+    def success(self) -> Bool[np.ndarray, "b"] | None:
+        return self._world.success()
 
     def ended(self) -> Bool[np.ndarray, "b"]:
         return self._world.ended()

@@ -24,9 +24,10 @@ def loaded(
 
 
 def check_sizes(model: WorldModel, frame_shape: tuple[int, ...], action_size: int, of: str) -> None:
-    if (model.frame_shape, model.action_size) != (frame_shape, action_size):
+    spec = model.spec
+    if (spec.frame_shape, spec.action_size) != (frame_shape, action_size):
         raise ValueError(
-            f"the world model has frames {model.frame_shape} and {model.action_size} action "
+            f"the world model has frames {spec.frame_shape} and {spec.action_size} action "
             f"numbers, expected {frame_shape} and {action_size} of {of}"
         )
 

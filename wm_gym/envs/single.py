@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from wm_gym.envs.actions import checked_action
-from wm_gym.envs.episodes import EnvState, Episodes, Rules
+from wm_gym.envs.episodes import EnvState, Episodes, Move, Rules
 from wm_gym.envs.window import Window
 from wm_gym.envs.world import World, checked_options, checked_render_mode
 from wm_gym.types import Info
@@ -51,11 +51,17 @@ class WorldEnv(gym.Env[np.ndarray, np.ndarray]):
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, Info]:
         assert self.action_space.shape is not None
         action = checked_action(action, self.action_space.shape, axes="action_space.shape")
+        world = self._episodes.world
+        reward, terminated, truncated = self._stepped(lambda which: world.advance(action[None], which))
+        return self._obs(), reward, terminated, truncated, self._info()
+
+    def _stepped(self, move: Move) -> tuple[float, bool, bool]:
+        """One step, however the world moves."""
         self._episodes.check_begun()
         self._episodes.check_running()
-        reward, terminated, truncated = self._episodes.advance(action[None], _ALL)
+        reward, terminated, truncated = self._episodes.advance(_ALL, move)
         self._show()
-        return self._obs(), float(reward[0]), bool(terminated[0]), bool(truncated[0]), self._info()
+        return float(reward[0]), bool(terminated[0]), bool(truncated[0])
 
     def render(self) -> UInt8[np.ndarray, "h2 w2 c"] | None:
         self._episodes.check_begun()

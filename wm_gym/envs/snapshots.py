@@ -25,14 +25,17 @@ def check_counts(snapshot: Any, *names: str) -> None:
 
 
 def check_episode(state: Any) -> None:
-    """An EnvState, but for its world. A coverage of NaN is one that nobody knows."""
+    """An EnvState, but for its world. A progress of NaN is one that nobody knows."""
+    if not hasattr(state, "progress"):
+        raise ValueError("the snapshot is of an older wm_gym, which this one cannot go on from")
     check_counts(state, "episode", "elapsed", "first")
     if state.seed is not None:
         check_counts(state, "seed")
-    for name in ("coverage", "best_coverage"):
+    for name in ("progress", "best_progress"):
         if not isinstance(value := getattr(state, name), (float, np.floating)):
             raise ValueError(f"the snapshot's {name} is {value!r}, expected a number")
-    if not isinstance(state.over, (bool, np.bool_)):
-        raise ValueError(f"the snapshot's over is {state.over!r}, expected True or False")
+    for name in ("over", "success"):
+        if not isinstance(value := getattr(state, name), (bool, np.bool_)):
+            raise ValueError(f"the snapshot's {name} is {value!r}, expected True or False")
     if not isinstance(state.rng, np.random.Generator):
         raise TypeError(f"the snapshot's rng is a {type(state.rng).__name__}, expected a Generator")

@@ -1,6 +1,7 @@
 """Many environments in one: the Gymnasium vector shell around a world of one system."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from gymnasium.vector.utils import batch_space
 from jaxtyping import Bool, Float64, UInt8
 
 from wm_gym.envs.actions import checked_action
-from wm_gym.envs.episodes import EnvState, Episodes, Rules
+from wm_gym.envs.episodes import EnvState, Episodes, Move, Rules
 from wm_gym.envs.memory import explain_memory
 from wm_gym.envs.world import World, checked_options, checked_render_mode
 from wm_gym.types import Info
@@ -21,6 +22,19 @@ Obs = np.ndarray
 """Of all environments, in a batch."""
 
 Step = tuple[Obs, Float64[np.ndarray, "b"], Bool[np.ndarray, "b"], Bool[np.ndarray, "b"], Info]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stepped:
+    """What a step did to the episodes; observations are asked for."""
+
+    reward: Float64[np.ndarray, "b"]
+    terminated: Bool[np.ndarray, "b"]
+    truncated: Bool[np.ndarray, "b"]
+    begun: Bool[np.ndarray, "b"]
+    """Whether an episode began in it, before or after any move."""
+
+    info: Info
 
 
 class WorldVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
@@ -104,28 +118,37 @@ class WorldVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
         actions = checked_action(
             actions, self.action_space.shape, axes="(num_envs, *single_action_space.shape)"
         )
+        world = self._episodes.world
+        stepped = self._stepped(lambda which: world.advance(actions, which))
+        return self._observations(), stepped.reward, stepped.terminated, stepped.truncated, stepped.info
+
+    def _stepped(self, move: Move) -> "Stepped":
+        """One step in this autoreset mode, however the world moves."""
         episodes, resetting = self._episodes, np.zeros(self.num_envs, bool)
         episodes.check_begun()
         if self.autoreset_mode == AutoresetMode.NEXT_STEP:
             resetting = episodes.over.copy()
         elif self.autoreset_mode == AutoresetMode.DISABLED:
             episodes.check_running()
-        reward, terminated, truncated = episodes.advance(actions, ~resetting)
+        reward, terminated, truncated = episodes.advance(~resetting, move)
         if resetting.any():
             episodes.begin(resetting)
-        obs, info = self._observations(), {}
-        over = episodes.over.copy()
+        begun, over = resetting, episodes.over.copy()
+        info: Info = {}
         if self.autoreset_mode == AutoresetMode.SAME_STEP and over.any():
-            info = self._final(obs, over)
+            info = self._final(over)
             episodes.begin(over)
-            obs[over] = episodes.world.observations(over)
+            begun = begun | over
         info |= masked(episodes.info(), self._all)
-        return obs, reward.astype(np.float64), terminated, truncated, info
+        return Stepped(
+            reward=reward.astype(np.float64), terminated=terminated, truncated=truncated,
+            begun=begun, info=info,
+        )  # fmt: skip
 
-    def _final(self, obs: Obs, over: Bool[np.ndarray, "b"]) -> Info:
+    def _final(self, over: Bool[np.ndarray, "b"]) -> Info:
         final_obs = np.full(self.num_envs, None, dtype=object)
-        for i in np.flatnonzero(over):
-            final_obs[i] = obs[i].copy()
+        for i, obs in zip(np.flatnonzero(over), self._episodes.world.observations(over), strict=True):
+            final_obs[i] = obs.copy()
         final_info = masked(self._episodes.info(), over)
         return masked({"final_obs": final_obs}, over) | {
             "final_info": final_info,

@@ -38,8 +38,11 @@ class World(Protocol):
     def observations(self, which: Bool[np.ndarray, "b"]) -> np.ndarray:
         """Of those of `which`, each of the observation space."""
 
-    def coverage(self) -> Float[np.ndarray, "b"]:
-        """NaN, in all of them, where nobody knows."""
+    def progress(self) -> Float[np.ndarray, "b"]:
+        """Within [0, 1]; NaN, in all of them, where nobody knows."""
+
+    def success(self) -> Bool[np.ndarray, "b"] | None:
+        """Whether the task is solved; None: where progress is above the threshold."""
 
     def ended(self) -> Bool[np.ndarray, "b"]:
         """Whether its last step was the last one there can be."""
@@ -150,8 +153,11 @@ class SimulatedWorld:
     def observations(self, which: Bool[np.ndarray, "b"]) -> UInt8[np.ndarray, "n h w c"]:
         return np.stack([self._simulators[i].frame() for i in np.flatnonzero(which)])
 
-    def coverage(self) -> Float[np.ndarray, "b"]:
+    def progress(self) -> Float[np.ndarray, "b"]:
         return self.system.coverage(self._state)
+
+    def success(self) -> Bool[np.ndarray, "b"] | None:
+        return None
 
     def ended(self) -> Bool[np.ndarray, "b"]:
         """A simulator can always be stepped on."""

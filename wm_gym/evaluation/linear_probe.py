@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from wm_gym.data import Dataset, Windows
-from wm_gym.models.local_model import LocalModel
+from wm_gym.models.keypoints.local_model import KeypointLocalModel
 from wm_gym.systems import System
 from wm_gym.systems.pusht.geometry import CENTRE, to_board
 
@@ -66,7 +66,7 @@ class LinearProbe:
 
 
 def fit_linear_probe(
-    local_model: LocalModel, dataset: Dataset, *, windows: int, seed: int
+    local_model: KeypointLocalModel, dataset: Dataset, *, windows: int, seed: int
 ) -> LinearProbe:
     """On what the filter makes of logged windows."""
     rows = Windows(dataset, length=HISTORY, batch_size=windows, seed=seed).rows(0)
@@ -90,7 +90,7 @@ def regressed(features: Float[Tensor, "n f"], state: Float[np.ndarray, "n s"]) -
 
 @torch.no_grad()
 def filtered(
-    local_model: LocalModel, dataset: Dataset, rows: Int[np.ndarray, "t b"]
+    local_model: KeypointLocalModel, dataset: Dataset, rows: Int[np.ndarray, "t b"]
 ) -> Float[Tensor, "t b f"]:
     """What the filter makes of windows of logged frames."""
     device, features = local_model.device, []

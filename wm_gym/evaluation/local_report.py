@@ -16,7 +16,7 @@ from wm_gym.data import Dataset, Windows
 from wm_gym.evaluation.linear_probe import HISTORY, LinearProbe, filtered
 from wm_gym.evaluation.rollouts import Probe
 from wm_gym.evaluation.statistics import Spread, spread
-from wm_gym.models.local_model import LocalModel
+from wm_gym.models.keypoints.local_model import KeypointLocalModel
 
 AHEAD = (1, 16)
 """Steps that the prior goes on alone."""
@@ -44,7 +44,7 @@ class Line:
 
 
 def local_figures(
-    local_model: LocalModel,
+    local_model: KeypointLocalModel,
     probe: Probe,
     linear: LinearProbe,
     dataset: Dataset,
@@ -66,7 +66,7 @@ def local_figures(
 
 @torch.no_grad()
 def _figures(
-    local_model: LocalModel,
+    local_model: KeypointLocalModel,
     probe: Probe,
     linear: LinearProbe,
     dataset: Dataset,

@@ -9,8 +9,8 @@ import torch
 from wm_gym.data import Dataset, Windows
 from wm_gym.envs.dream import DreamVectorEnv
 from wm_gym.evaluation.linear_probe import HISTORY, filtered
-from wm_gym.models.local_model import LocalModel
-from wm_gym.models.logged import Transitions
+from wm_gym.models.keypoints.local_model import KeypointLocalModel
+from wm_gym.models.protocol import Transitions
 
 BATCH = 512
 """Transitions in a refresh."""
@@ -78,7 +78,7 @@ def refreshed(
 
 
 def logged_transitions(
-    local_model: LocalModel, dataset: Dataset, *, windows: int, seed: int
+    local_model: KeypointLocalModel, dataset: Dataset, *, windows: int, seed: int
 ) -> Transitions:
     """Of logged windows, as the filter sees them."""
     rows = Windows(dataset, length=HISTORY, batch_size=windows, seed=seed).rows(0)

@@ -1,18 +1,15 @@
 """A world model on disk: a folder that is checked before anything in it is believed.
 
 config.json              what the parts are, whose world it is, where it comes from, how good it is
-autoencoder.safetensors  the weights of each part, float32
-global_model.safetensors
-heads.safetensors
-local_model.safetensors
+<part>.safetensors       the weights of each part of its kind, float32
 starts.safetensors       real windows to begin from (may be absent)
 logged.safetensors       what was logged, for rehearsing (may be absent)
 README.md, curves.png    the model card (may be absent)
 
-Nothing is unpickled and no code is loaded. Classes are on a list, shapes are worked out on paper
-(the meta device) and compared with a file's header before anything is allocated, and no file may
-be a link that leaves the folder. `config.json` is written last and holds the other files' SHA-256,
-so that damage, and files of different models in one folder, are found.
+Nothing is unpickled and no code is loaded. Classes are on the list of the folder's kind, shapes are
+worked out on paper (the meta device) and compared with a file's header before anything is
+allocated, and no file may be a link that leaves the folder. `config.json` is written last and holds
+the other files' SHA-256, so that damage, and files of different models in one folder, are found.
 """
 
 import contextlib
@@ -32,10 +29,8 @@ import torch
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
-from wm_gym.models.autoencoder import Autoencoder
-from wm_gym.models.global_model import GlobalModel
-from wm_gym.models.heads import Heads
-from wm_gym.models.local_model import LocalModel
+from wm_gym.models.kind import Kind, Part
+from wm_gym.models.kinds import DEFAULT, kind_named, kinds
 from wm_gym.models.logged import Logged
 from wm_gym.models.starts import Starts
 from wm_gym.models.world_model import Card, WorldModel
@@ -47,25 +42,12 @@ WORLD_MODEL = "world-model"
 
 CONFIG, README, CURVES = "config.json", "README.md", "curves.png"
 STARTS, LOGGED = "starts.safetensors", "logged.safetensors"
-PARTS: Mapping[str, type[nn.Module]] = {
-    "autoencoder": Autoencoder,
-    "global_model": GlobalModel,
-    "heads": Heads,
-    "local_model": LocalModel,
-}
-"""The only classes that a folder can ask for."""
-
-PART_FILES: Mapping[str, str] = {name: f"{name}.safetensors" for name in PARTS}
-FILES = (CONFIG, README, CURVES, *PART_FILES.values(), STARTS, LOGGED)
-"""All that a folder is made of."""
+ALWAYS = (CONFIG, README, CURVES, STARTS, LOGGED)
+"""Files of every kind; beside them there are those of its parts."""
 
 PACKAGED = Path(__file__).parent.parent / "packaged"
 LARGEST_CONFIG, LARGEST_PART = 1 << 20, 1 << 32
 LARGEST_NUMBER, LARGEST_DEPTH, LONGEST_NAME = 4096, 64, 100
-LATER = {"heads": {"ends"}}
-"""Settings that came later: they are kept where they are not the default alone, so that folders
-without need no newer wm_gym."""
-
 SCALES = (1e-6, 1e6)
 """What a scale or noise level can be: the dream divides by it."""
 
@@ -74,6 +56,11 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 def packaged_names() -> list[str]:
     return sorted(path.parent.name for path in PACKAGED.glob(f"*/{CONFIG}"))
+
+
+def files_of(kind: Kind) -> set[str]:
+    """All that a folder is made of."""
+    return {*ALWAYS, *kind.files.values()}
 
 
 def located(name_or_path: str | Path, *, token: str | None = None) -> Path:
@@ -108,10 +95,9 @@ def _fetched(hub_id: str, token: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
     repo, _, revision = hub_id.partition("@")
+    known = sorted({name for kind in kinds() for name in files_of(kind_named(kind))})
     try:
-        path = snapshot_download(
-            repo, revision=revision or None, token=token, allow_patterns=list(FILES)
-        )
+        path = snapshot_download(repo, revision=revision or None, token=token, allow_patterns=known)
     except Exception as error:
         raise FileNotFoundError(
             f"world model {hub_id!r} is no folder here and could not be fetched from the Hub: "
@@ -136,21 +122,26 @@ def load_world_model(folder: Path) -> WorldModel:
             facts=config.get("facts", {}),
             origin=Origin.from_json(config["origin"]) if "origin" in config else None,
         )
+        kind = kind_named(config.get("kind", DEFAULT))
         with torch.device("meta"):
-            on_paper = {name: _part(config["parts"][name], name) for name in PARTS}
-        fitting = WorldModel(**on_paper, card=card)  # type: ignore[arg-type]
+            on_paper = {name: _part(config["parts"][name], part) for name, part in _parts(kind)}
+        fitting = WorldModel(*kind.assembled(on_paper), card=card)
         if card.origin is not None:
             fitting.system  # noqa: B018  # which its origin suffices for
     parts = {
-        name: _loaded(folder, config["parts"][name], name, on_paper[name], digests)
-        for name in PARTS
+        name: _loaded(folder, name, config["parts"][name], part, on_paper[name], digests)
+        for name, part in _parts(kind)
     }
-    world_model = WorldModel(**parts, card=card)  # type: ignore[arg-type]
+    world_model = WorldModel(*kind.assembled(parts), card=card)
     if STARTS in digests or exists(folder / STARTS):
         world_model.starts = _starts(folder / STARTS, world_model, digests)
     if LOGGED in digests or exists(folder / LOGGED):
-        world_model.logged = _logged(folder / LOGGED, world_model.local_model, digests)
+        world_model.logged = _logged(folder / LOGGED, world_model, digests)
     return world_model.eval().requires_grad_(False)
+
+
+def _parts(kind: Kind) -> list[tuple[str, Part]]:
+    return list(kind.parts.items())
 
 
 @contextlib.contextmanager
@@ -208,10 +199,13 @@ def _config(folder: Path) -> dict[str, Any]:
             )
         if not isinstance(config.get("facts", {}), dict):
             raise ValueError(f"facts is {_shown(config['facts'])}, expected a dictionary")
-        if set(config["parts"]) != set(PARTS):
-            raise ValueError(f"parts are {_shown(sorted(config['parts']))}, expected {[*PARTS]}")
+        if type(config.get("kind", DEFAULT)) is not str:
+            raise ValueError(f"kind is {_shown(config['kind'])}, expected a str")
+        known = kind_named(config.get("kind", DEFAULT)).parts
+        if set(config["parts"]) != set(known):
+            raise ValueError(f"parts are {_shown(sorted(config['parts']))}, expected {[*known]}")
         for name, part in config["parts"].items():
-            _check_part(name, part)
+            _check_part(name, part, known[name])
     return config
 
 
@@ -239,13 +233,12 @@ def _shown(value: Any) -> str:
     return reprlib.repr(value)
 
 
-def _check_part(name: str, part: Any) -> None:
+def _check_part(name: str, part: Any, known: Part) -> None:
     """Class and arguments are as expected, and no number is big enough to do harm."""
-    kind = PARTS[name]
-    if not isinstance(part, dict) or part.get("class") != kind.__name__:
-        raise ValueError(f"part {name} is {_shown(part)}, expected one of class {kind.__name__}")
-    arguments, parameters = part.get("config"), inspect.signature(kind).parameters
-    lacking = LATER.get(name, set())
+    if not isinstance(part, dict) or part.get("class") != known.label:
+        raise ValueError(f"part {name} is {_shown(part)}, expected one of class {known.label}")
+    arguments, parameters = part.get("config"), inspect.signature(known.make).parameters
+    lacking = known.later
     if not isinstance(arguments, dict) or set(arguments) | lacking != set(parameters):
         needed, too = sorted(set(parameters) - lacking), f", or {sorted(lacking)} too"
         raise ValueError(f"part {name} needs exactly the settings {needed}{too if lacking else ''}")
@@ -276,19 +269,20 @@ def _check_setting(name: str, value: Any, default: Any) -> None:
             raise ValueError(f"{name} is {_shown(value)}, expected {low:g} to {high:g}")
 
 
-def _part(described: Mapping[str, Any], name: str) -> nn.Module:
+def _part(described: Mapping[str, Any], part: Part) -> nn.Module:
     arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in described["config"].items()}
-    return PARTS[name](**arguments)
+    return part.make(**arguments)
 
 
 def _loaded(
     folder: Path,
-    described: Mapping[str, Any],
     name: str,
+    described: Mapping[str, Any],
+    part: Part,
     on_paper: nn.Module,
     digests: Mapping[str, Any],
 ) -> nn.Module:
-    path = folder / PART_FILES[name]
+    path = folder / f"{name}.safetensors"
     shapes = {k: list(v.shape) for k, v in on_paper.state_dict().items()}
     tensors = _tensors(path, {k: ("F32", shape) for k, shape in shapes.items()}, digests)
     with _named(path):
@@ -296,9 +290,9 @@ def _loaded(
             if not torch.isfinite(tensor).all():
                 raise ValueError(f"{key} holds numbers that are not finite")
         with torch.random.fork_rng(devices=[]):  # first weights are drawn, only to be replaced
-            part = _part(described, name).float()  # whatever torch.set_default_dtype says
-        part.load_state_dict(tensors)
-    return part
+            made = _part(described, part).float()  # whatever torch.set_default_dtype says
+        made.load_state_dict(tensors)
+    return made
 
 
 Expected = Mapping[str, tuple[str, list[int] | None]]
@@ -348,16 +342,17 @@ def _starts(path: Path, world_model: WorldModel, digests: Mapping[str, Any]) -> 
     tensors = _tensors(path, {name: (kind, None) for name, kind in STARTS_DTYPES.items()}, digests)
     with _named(path):
         starts = Starts(**{name: tensor.numpy() for name, tensor in tensors.items()})
-        starts.check(world_model.frame_shape, world_model.action_size, world_model.context)
+        spec = world_model.spec
+        starts.check(spec.frame_shape, spec.action_size, spec.prefill)
     return starts
 
 
 LOGGED_DTYPES = {"embedding": "F32", "action": "F32", "reward": "F32"}
 
 
-def _logged(path: Path, local_model: LocalModel, digests: Mapping[str, Any]) -> Logged:
+def _logged(path: Path, world_model: WorldModel, digests: Mapping[str, Any]) -> Logged:
     tensors = _tensors(path, {name: (kind, None) for name, kind in LOGGED_DTYPES.items()}, digests)
     with _named(path):
         logged = Logged(**tensors)
-        logged.check(local_model)
+        logged.check(world_model.local_model, world_model.spec.tasks)
     return logged

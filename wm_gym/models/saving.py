@@ -19,22 +19,21 @@ from torch import Tensor
 
 from wm_gym.models.folder import (
     CONFIG,
-    FILES,
     FORMAT,
     LARGEST_CONFIG,
-    LATER,
     LOGGED,
     LOGGED_DTYPES,
-    PART_FILES,
-    PARTS,
     README,
     STARTS,
     STARTS_DTYPES,
     checked_file,
     exists,
+    files_of,
     load_world_model,
     read_json,
 )
+from wm_gym.models.kind import Part
+from wm_gym.models.kinds import DEFAULT, kind_named, kind_of
 from wm_gym.models.world_model import WorldModel
 from wm_gym.storage.files import explain_full_disk, sync_folder, write_atomically
 
@@ -67,9 +66,10 @@ def _is_ours(folder: Path) -> bool:
     try:
         checked_file(folder / CONFIG, largest=LARGEST_CONFIG)
         config = read_json((folder / CONFIG).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        ours = isinstance(config, dict) and {"format", "parts"} <= set(config)
+        return ours and names <= files_of(kind_named(config.get("kind", DEFAULT)))
+    except (OSError, ValueError, TypeError, RecursionError):
         return False
-    return names <= set(FILES) and isinstance(config, dict) and {"format", "parts"} <= set(config)
 
 
 def _check_readable(fresh: Path, folder: Path) -> None:
@@ -95,9 +95,10 @@ def _put_in_place(fresh: Path, folder: Path) -> None:
 
 
 def _write(world_model: WorldModel, folder: Path, readme: str | None) -> None:
-    parts, card = {name: getattr(world_model, name) for name in PARTS}, world_model.card
+    kind, card = kind_of(world_model), world_model.card
+    parts = kind.parts_of(world_model.global_model, world_model.local_model)
     tensors = {
-        PART_FILES[name]: save_tensors({k: _plain(v) for k, v in part.state_dict().items()})
+        kind.files[name]: save_tensors({k: _plain(v) for k, v in part.state_dict().items()})
         for name, part in parts.items()
     }
     if (starts := world_model.starts) is not None:
@@ -108,12 +109,13 @@ def _write(world_model: WorldModel, folder: Path, readme: str | None) -> None:
     config = _json(
         {
             "format": FORMAT,
+            **({} if kind.name == DEFAULT else {"kind": kind.name}),
             "system": card.system,
             "denoising_steps": card.denoising_steps,
             "facts": dict(card.facts),
             **({} if card.origin is None else {"origin": asdict(card.origin)}),
             "parts": {
-                name: {"class": type(part).__name__, "config": _settings(name, part)}
+                name: {"class": kind.parts[name].label, "config": _settings(kind.parts[name], part)}
                 for name, part in parts.items()
             },
             "sha256": {name: sha256(content).hexdigest() for name, content in tensors.items()},
@@ -138,11 +140,11 @@ def _plain(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().float().contiguous()
 
 
-def _settings(of: str, part: Any) -> dict[str, Any]:
+def _settings(known: Part, part: Any) -> dict[str, Any]:
     kept = {}
-    for name, parameter in inspect.signature(type(part)).parameters.items():
+    for name, parameter in inspect.signature(known.make).parameters.items():
         value = part.config[name]
-        if name not in LATER.get(of, ()) or value != parameter.default:
+        if name not in known.later or value != parameter.default:
             kept[name] = value
     return kept
 

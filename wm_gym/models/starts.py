@@ -16,6 +16,15 @@ class Start:
     action: Float32[np.ndarray, "k0 a"]
     """What led from each frame to the next."""
 
+    proprio: Float32[np.ndarray, "k p"] = None  # type: ignore[assignment]  # set below
+    """Beside each frame; without it, of no numbers."""
+
+    task: int = 0
+
+    def __post_init__(self) -> None:
+        if self.proprio is None:
+            object.__setattr__(self, "proprio", np.zeros((len(self.frames), 0), np.float32))
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Starts:

@@ -1,4 +1,4 @@
-"""The world model: a picture's keypoints, their next places by diffusion, and what they are worth.
+"""The world model: a global model that dreams, and a local one that follows it and lends gradients.
 
 `WorldModel.step` is pure. Environments add state and noise to it; nothing else steps a dream.
 """
@@ -6,21 +6,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from wm_gym.models.autoencoder import Autoencoder
-from wm_gym.models.colours import to_colour, to_unit
-from wm_gym.models.edm import karras_sigmas
-from wm_gym.models.global_model import GlobalModel
-from wm_gym.models.heads import Heads
-from wm_gym.models.local_model import LocalModel
 from wm_gym.models.logged import Logged
+from wm_gym.models.protocol import GlobalModel, LocalModel, ModelSpec, Prefill, Seen, Transition
 from wm_gym.models.starts import Starts
 from wm_gym.systems import Origin, System, system_from
+
+if TYPE_CHECKING:
+    from wm_gym.models.kind import Kind
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -42,35 +40,12 @@ class Card:
     """What its log told of the system, where nobody registered that."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class WorldState:
-    """All that the future of b dreams depends on, besides actions and noise."""
-
-    latents: Float[Tensor, "b k d"]
-    """Of the last frames."""
-
-    action: Float[Tensor, "b k0 a"]
-    """That led from each of them to the next."""
-
-    error: Float[Tensor, "b"]
-    """Expected error of the last latent, root mean square; 0 where it is encoded from real."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Transition:
-    state: WorldState
-    reward: Float[Tensor, "b"]
-    coverage: Float[Tensor, "b"]
-    ended: Bool[Tensor, "b"]
-    """By itself: what happens after it nobody has logged."""
-
-
 class WorldModel(nn.Module):
+    """Both models of one world, and what goes with them: a card, starts, logged windows."""
+
     def __init__(
         self,
-        autoencoder: Autoencoder,
-        global_model: GlobalModel,
-        heads: Heads,
+        global_model: GlobalModel[Any],
         local_model: LocalModel,
         *,
         card: Card,
@@ -78,105 +53,72 @@ class WorldModel(nn.Module):
         logged: Logged | None = None,
     ) -> None:
         super().__init__()
-        self.autoencoder, self.global_model, self.heads = autoencoder, global_model, heads
-        self.local_model = local_model
+        for name, model in {"global_model": global_model, "local_model": local_model}.items():
+            if not isinstance(model, nn.Module):
+                raise TypeError(f"{name} is a {type(model).__name__}, expected a torch module")
+        self.global_model, self.local_model = global_model, local_model
         self.card, self.starts, self.logged = card, starts, logged
-        sizes = {
-            autoencoder.latent_size,
-            local_model.stochastic_size,
-            *(part.config.latent_size for part in (global_model, heads)),
-        }
-        parts = (global_model, heads, local_model)
-        actions = {part.config.action_size for part in parts}
-        frames = {tuple(part.config.frame_shape) for part in (autoencoder, local_model)}
-        if len(sizes) > 1 or len(actions) > 1 or len(frames) > 1:
-            raise ValueError(
-                f"parts disagree: latents of {sizes}, actions of {actions} numbers, "
-                f"frames of {frames}"
-            )
+        actions = {global_model.spec.action_size, local_model.action_size}
+        frames = {global_model.spec.frame_shape, local_model.frame_shape}
+        if len(actions) > 1 or len(frames) > 1:
+            raise ValueError(f"parts disagree: actions of {actions} numbers, frames of {frames}")
 
     @property
-    def frame_shape(self) -> tuple[int, int, int]:
-        height, width, colours = self.autoencoder.config.frame_shape
-        return height, width, colours
+    def spec(self) -> ModelSpec:
+        return self.global_model.spec
 
     @property
-    def action_size(self) -> int:
-        return int(self.global_model.config.action_size)
+    def kind(self) -> "Kind":
+        """As it is registered."""
+        from wm_gym.models.kinds import kind_of
 
-    @property
-    def context(self) -> int:
-        return int(self.global_model.config.context)
-
-    @property
-    def latent_size(self) -> int:
-        return self.autoencoder.latent_size
+        return kind_of(self)
 
     @property
     def system(self) -> System:
         """That it dreams of, as it was registered or logged."""
         return system_from(
-            self.card.system, self.card.origin, frame_shape=self.frame_shape,
-            action_size=self.action_size, context=self.context,
+            self.card.system, self.card.origin, frame_shape=self.spec.frame_shape,
+            action_size=self.spec.action_size, context=self.spec.prefill,
         )  # fmt: skip
 
     @property
     def device(self) -> torch.device:
-        return self.global_model.out.weight.device  # diffusers' own search takes 0.2 ms
+        return self.global_model.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the large parts."""
-        return self.global_model.out.weight.dtype
+        return self.global_model.dtype
 
     def cast(self, dtype: torch.dtype) -> "WorldModel":
-        """Compute the large parts in this; positions, sampler and heads stay float32."""
-        eye, denoiser = self.local_model.eye, self.global_model
-        pictures = (self.autoencoder.encoder, self.autoencoder.painter, eye.cells, eye.coarse)
-        for part in (*pictures, eye.trunk, eye.out, denoiser.stem, denoiser.trunk, denoiser.out):
-            part.to(dtype)
-        for model in (self.autoencoder, self.local_model):
-            model.to(memory_format=torch.channels_last)
+        """Compute the large parts in this."""
+        self.global_model.cast(dtype)
+        self.local_model.cast(dtype)
         return self
 
-    def sigmas(self, denoising_steps: int) -> Float[Tensor, "n"]:
-        config = self.global_model.config
-        return karras_sigmas(
-            denoising_steps, sigma_min=config.sigma_min, sigma_max=config.sigma_max
-        ).to(self.device)
-
-    def encode(self, frames: UInt8[Tensor, "b h w c"]) -> Float[Tensor, "b d"]:
-        return self.autoencoder.encode(to_unit(frames))
-
-    def decode(self, latent: Float[Tensor, "b d"]) -> UInt8[Tensor, "b h w c"]:
-        return to_colour(self.autoencoder.decode(latent))
-
-    def begin(
-        self, frames: UInt8[Tensor, "b k h w c"], action: Float[Tensor, "b k0 a"]
-    ) -> WorldState:
-        """From real frames, as many as the context."""
-        latents = self.encode(frames.flatten(0, 1)).view(*frames.shape[:2], -1)
-        return WorldState(latents=latents, action=action, error=latents.new_zeros(len(latents)))
+    def begin(self, prefill: Prefill) -> Transition:
+        """From real frames."""
+        return self.global_model.begin(prefill)
 
     def step(
         self,
-        state: WorldState,
+        state: Any,
         action: Float[Tensor, "b a"],
-        noise: Float[Tensor, "b d"],
-        sigmas: Float[Tensor, "n"],
+        noise: Float[Tensor, "b *n"],
+        denoising_steps: int | None = None,
     ) -> Transition:
         """Differentiable in state and action; draws nothing, mutates nothing."""
-        actions = torch.cat([state.action, action[:, None]], dim=1)
-        latent = self.global_model.next_latent(state.latents, actions, noise, sigmas)
-        judged = self.heads.judge(state.latents[:, -1], action, latent)
-        following = WorldState(
-            latents=torch.cat([state.latents[:, 1:], latent[:, None]], dim=1),
-            action=actions[:, 1:],
-            error=(state.error.square() + judged.error.square()).sqrt(),
-        )
-        return Transition(
-            state=following, reward=judged.reward, coverage=judged.coverage, ended=judged.ended
-        )
+        steps = self.card.denoising_steps if denoising_steps is None else denoising_steps
+        return self.global_model.step(state, action, noise, steps)
+
+    def decode(self, state: Any) -> Seen:
+        """What is seen in this state."""
+        return self.global_model.decode(state)
+
+    def picture(self, features: Float[Tensor, "b f"]) -> Seen:
+        """What is seen where the local model has these features; differentiable."""
+        return self.local_model.picture(features, self.global_model)
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path, *, token: str | None = None) -> "WorldModel":

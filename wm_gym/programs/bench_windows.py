@@ -21,8 +21,8 @@ from wm_gym.envs.dream import DreamVectorEnv
 from wm_gym.models.colours import to_colour, to_unit
 from wm_gym.models.coupling import swap
 from wm_gym.models.edm import karras_sigmas, sample
-from wm_gym.models.local_model import LocalModel
-from wm_gym.models.surrogate import Surrogate
+from wm_gym.models.keypoints.local_model import KeypointLocalModel
+from wm_gym.models.keypoints.surrogate import KeypointSurrogate
 from wm_gym.models.world_model import DTYPES, WorldModel
 from wm_gym.programs.bench_diamond import ACTION, CONTEXT, SIDE, diamond_sized
 from wm_gym.programs.bench_timing import Step
@@ -120,10 +120,10 @@ def _peer(window: Window) -> tuple[Forward, Sequence[nn.Module]]:
     """
     net = diamond_sized(DTYPES[window.dtype]).to(window.device)
     with torch.random.fork_rng(devices=[]):
-        local = LocalModel((SIDE, SIDE, 3), ACTION, patch=SIDE // 16).requires_grad_(False)
+        local = KeypointLocalModel((SIDE, SIDE, 3), ACTION, patch=SIDE // 16).requires_grad_(False)
     local = local.to(window.device)
     local.eye.to(DTYPES[window.dtype])
-    surrogate, lent = Surrogate(local, None), window.mode == "surrogate"
+    surrogate, lent = KeypointSurrogate(local, None), window.mode == "surrogate"
     policy = _policy(local.feature_size if lent else 3 * GLIMPSE**2, ACTION).to(window.device)
     sigmas = karras_sigmas(window.denoising_steps, sigma_min=2e-3, sigma_max=5.0)
     sigmas, n = sigmas.to(window.device), window.num_envs
@@ -162,7 +162,7 @@ def _peer(window: Window) -> tuple[Forward, Sequence[nn.Module]]:
 
 
 def _lent(
-    surrogate: Surrogate, local: LocalModel, obs: Tensor, action: Tensor, colours: Tensor
+    surrogate: KeypointSurrogate, local: KeypointLocalModel, obs: Tensor, action: Tensor, colours: Tensor
 ) -> tuple[Tensor, Tensor]:
     """As the gradient hook does it."""
     with torch.no_grad():

@@ -14,10 +14,10 @@ import tyro
 from jaxtyping import Bool
 from tqdm import tqdm
 
-from wm_gym.models.autoencoder import Autoencoder
-from wm_gym.models.global_model import GlobalModel
-from wm_gym.models.heads import Heads
-from wm_gym.models.local_model import LocalModel
+from wm_gym.models.keypoints.autoencoder import Autoencoder
+from wm_gym.models.keypoints.denoiser import Denoiser
+from wm_gym.models.keypoints.heads import Heads
+from wm_gym.models.keypoints.local_model import KeypointLocalModel
 from wm_gym.models.starts import Start, Starts
 from wm_gym.models.world_model import Card, WorldModel
 from wm_gym.programs.failures import STOPPED
@@ -176,9 +176,9 @@ def tiny_world_model() -> WorldModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         autoencoder = Autoencoder(PUSH_T.frame_shape, patch=8, keypoints=4, channels=16)
-        global_model = GlobalModel(**sizes, context=PUSH_T.context, width=32, blocks=1)
+        global_model = Denoiser(**sizes, context=PUSH_T.context, width=32, blocks=1)
         heads = Heads(**sizes, width=32, blocks=1)
-        local_model = LocalModel(
+        local_model = KeypointLocalModel(
             PUSH_T.frame_shape, patch=8, keypoints=4, channels=16, memory=12, width=32, blocks=1
         )
     frame, _ = gym.make(next(iter(PUSH_T.simulators))).reset(seed=0)

@@ -21,11 +21,11 @@ from tqdm import tqdm
 
 from wm_gym.data import Dataset, WindowBatch, Windows
 from wm_gym.data.windows import Batches
-from wm_gym.models.autoencoder import Autoencoder
+from wm_gym.models.keypoints.autoencoder import Autoencoder
 from wm_gym.models.colours import to_colour, to_unit
-from wm_gym.models.global_model import GlobalModel
-from wm_gym.models.heads import Heads
-from wm_gym.models.local_model import LocalModel
+from wm_gym.models.keypoints.denoiser import Denoiser
+from wm_gym.models.keypoints.heads import Heads
+from wm_gym.models.keypoints.local_model import KeypointLocalModel
 from wm_gym.models.world_model import fast_bfloat16
 from wm_gym.programs.train_checks import CHECKPOINT, with_remedy
 from wm_gym.programs.train_config import Train, context_of, patch_of
@@ -129,11 +129,11 @@ class Run:
         except (ValueError, EOFError) as error:
             raise ValueError(f"{path} is damaged: {error}; delete it to make it anew") from error
 
-    def global_model(self, autoencoder: Autoencoder, latents: np.ndarray) -> GlobalModel:
+    def global_model(self, autoencoder: Autoencoder, latents: np.ndarray) -> Denoiser:
         config, dataset = self.config, self.dataset
         scales = Scales.of(dataset, latents)
         set_seed(config.global_model.seed)
-        model = GlobalModel(
+        model = Denoiser(
             latent_size=autoencoder.latent_size,
             action_size=dataset.spec.action_size,
             context=context_of(config, dataset),
@@ -148,15 +148,15 @@ class Run:
         return self._train_global(folder, trainer, autoencoder, latents, loss)
 
     def refined(
-        self, global_model: GlobalModel, autoencoder: Autoencoder, latents: np.ndarray
-    ) -> GlobalModel:
+        self, global_model: Denoiser, autoencoder: Autoencoder, latents: np.ndarray
+    ) -> Denoiser:
         """The same, trained further on its own rollouts; or as it was, where that does not help.
 
         It teaches to come back from slips. Where speeds have to be told from small differences of
         frames, slips look like speeds, and refining may spoil a good model.
         """
         config = self.config
-        model = GlobalModel.from_config(global_model.config)
+        model = Denoiser.from_config(global_model.config)
         model.load_state_dict(global_model.state_dict())
         trainer = self._trainer(model, config.refining, global_model=global_model)
         folder = config.out / "refined"
@@ -178,23 +178,23 @@ class Run:
     def _train_global(
         self,
         folder: Path,
-        trainer: Trainer[GlobalModel],
+        trainer: Trainer[Denoiser],
         autoencoder: Autoencoder,
         latents: np.ndarray,
         loss: DenoisingLoss,
-    ) -> GlobalModel:
+    ) -> Denoiser:
         context = trainer.average.config.context
         windows = self._windows(trainer, context + loss.rollout)
         batches = LatentWindows(windows=windows, latents=latents)
         shown = [j for j in FILMED if context + j <= self._filmed().index["length"].max()]
         film = self._film(length=context + shown[-1], count=4)
 
-        def picture(model: GlobalModel) -> np.ndarray:
+        def picture(model: Denoiser) -> np.ndarray:
             return filmstrip(autoencoder, model, film, shown=shown)
 
         return self._train(folder, trainer, batches, loss, picture)
 
-    def heads(self, global_model: GlobalModel, latents: np.ndarray) -> Heads:
+    def heads(self, global_model: Denoiser, latents: np.ndarray) -> Heads:
         config, dreamt = self.config, global_model.config
         mean, spread = reward_scale(torch.from_numpy(self.dataset.reward))
         set_seed(config.heads.seed)
@@ -221,11 +221,11 @@ class Run:
         long = self.dataset.index["length"] >= length
         return bool((long & self.dataset.ended).any())
 
-    def eye(self, autoencoder: Autoencoder, heads: Heads, latents: np.ndarray) -> LocalModel:
+    def eye(self, autoencoder: Autoencoder, heads: Heads, latents: np.ndarray) -> KeypointLocalModel:
         """A local model that sees, and does not know yet what to make of it."""
         config, sizes = self.config, autoencoder.config
         set_seed(config.eye.seed)
-        model = LocalModel(
+        model = KeypointLocalModel(
             frame_shape=sizes.frame_shape,
             action_size=self.dataset.spec.action_size,
             patch=sizes.patch,
@@ -243,19 +243,19 @@ class Run:
         batches = SeenWindows(windows=self._windows(trainer, 1), latents=latents)
         return self._train(config.out / "eye", trainer, batches, SeeingLoss(autoencoder), None)
 
-    def embedding(self, seeing: LocalModel) -> np.ndarray:
+    def embedding(self, seeing: KeypointLocalModel) -> np.ndarray:
         """What the eye makes of the whole dataset."""
         return self.encoded("embedding", self.config.out, seeing.eye, seeing.embed)
 
     def local_model(
         self,
-        seeing: LocalModel,
-        global_model: GlobalModel,
+        seeing: KeypointLocalModel,
+        global_model: Denoiser,
         latents: np.ndarray,
         embedding: np.ndarray,
-    ) -> LocalModel:
+    ) -> KeypointLocalModel:
         config = self.config
-        model = LocalModel.from_config(seeing.config)
+        model = KeypointLocalModel.from_config(seeing.config)
         model.load_state_dict(seeing.state_dict())
         model.eye.requires_grad_(False)
         trainer = self._trainer(model, config.local_model, global_model=global_model, eye=seeing)

@@ -10,10 +10,10 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
 from wm_gym.data import Windows
-from wm_gym.models.autoencoder import Autoencoder
+from wm_gym.models.keypoints.autoencoder import Autoencoder
 from wm_gym.models.colours import to_colour
-from wm_gym.models.local_model import LocalModel
-from wm_gym.models.surrogate import soft
+from wm_gym.models.keypoints.local_model import KeypointLocalModel
+from wm_gym.models.keypoints.surrogate import soft
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,7 +49,7 @@ class SeeingLoss:
     def __call__(
         self, model: nn.Module, batch: SeenBatch, generator: torch.Generator
     ) -> tuple[Tensor, Mapping[str, float]]:
-        local_model = cast(LocalModel, getattr(model, "module", model))
+        local_model = cast(KeypointLocalModel, getattr(model, "module", model))
         target, many = batch.latents.to(local_model.device), round(self.painted * len(batch.frames))
         with torch.no_grad():
             painted = to_colour(self.autoencoder.decode(target[:many]))

@@ -7,15 +7,15 @@ import torch
 from jaxtyping import UInt8
 
 from wm_gym.data import WindowBatch
-from wm_gym.models.autoencoder import Autoencoder
+from wm_gym.models.keypoints.autoencoder import Autoencoder
 from wm_gym.models.colours import to_colour, to_unit
 from wm_gym.models.edm import karras_sigmas
-from wm_gym.models.global_model import GlobalModel
+from wm_gym.models.keypoints.denoiser import Denoiser
 
 
 @torch.no_grad()
 def filmstrip(
-    autoencoder: Autoencoder, model: GlobalModel, batch: WindowBatch, *, shown: Sequence[int]
+    autoencoder: Autoencoder, model: Denoiser, batch: WindowBatch, *, shown: Sequence[int]
 ) -> UInt8[np.ndarray, "h w c"]:
     """A pair of rows for each window; `shown` are frames after the context, 0 is its last."""
     k, device = model.config.context, model.device

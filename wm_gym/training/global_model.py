@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from wm_gym.data import Dataset
 from wm_gym.models.edm import karras_sigmas, loss_weight
-from wm_gym.models.global_model import GlobalModel
+from wm_gym.models.keypoints.denoiser import Denoiser
 from wm_gym.training.latents import LatentBatch
 
 
@@ -49,7 +49,7 @@ class DenoisingLoss:
     def __call__(
         self, model: nn.Module, batch: LatentBatch, generator: torch.Generator
     ) -> tuple[Tensor, Mapping[str, float]]:
-        denoiser = cast(GlobalModel, getattr(model, "module", model))
+        denoiser = cast(Denoiser, getattr(model, "module", model))
         config, device = denoiser.config, denoiser.device
         video, action = batch.latents.to(device), batch.action.to(device)
         k, b, losses, scores = config.context, len(video), [], {}
@@ -84,7 +84,7 @@ class DenoisingLoss:
 
 @torch.no_grad()
 def dream_one(
-    model: GlobalModel,
+    model: Denoiser,
     context: Float[Tensor, "b k d"],
     action: Float[Tensor, "b k a"],
     generator: torch.Generator,
@@ -95,7 +95,7 @@ def dream_one(
 
 
 def in_one_call(
-    model: GlobalModel,
+    model: Denoiser,
     context: Float[Tensor, "b k d"],
     action: Float[Tensor, "b k a"],
     noise: Float[Tensor, "b d"],
@@ -106,7 +106,7 @@ def in_one_call(
 
 
 @torch.no_grad()
-def astray(model: GlobalModel, batch: LatentBatch, generator: torch.Generator) -> float:
+def astray(model: Denoiser, batch: LatentBatch, generator: torch.Generator) -> float:
     """How far dreams of whole windows are off, in units of the change of a step: the mean over
     steps, of the middle window."""
     k, device = model.config.context, model.device

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, huber_loss
 
-from wm_gym.models.global_model import GlobalModel
-from wm_gym.models.heads import Heads
+from wm_gym.models.keypoints.denoiser import Denoiser
+from wm_gym.models.keypoints.heads import Heads
 from wm_gym.training.global_model import dream_one
 from wm_gym.training.latents import LatentBatch
 
@@ -23,7 +23,7 @@ class JudgingLoss:
     smallest where s² is the mean of e².
     """
 
-    dreamer: GlobalModel
+    dreamer: Denoiser
 
     def __call__(
         self, model: nn.Module, batch: LatentBatch, generator: torch.Generator

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 
 from wm_gym.data import Dataset, Windows
-from wm_gym.models.global_model import GlobalModel
-from wm_gym.models.local_model import Belief, LocalModel
+from wm_gym.models.keypoints.denoiser import Denoiser
+from wm_gym.models.keypoints.local_model import Belief, KeypointLocalModel
 from wm_gym.models.logged import Logged
-from wm_gym.models.surrogate import soft
+from wm_gym.models.keypoints.surrogate import soft
 from wm_gym.training.global_model import in_one_call, normal
 from wm_gym.training.latents import LatentBatch, LatentWindows
 
@@ -64,7 +64,7 @@ class WhatIf:
     """Of the next latent, had the action been the other one."""
 
     def missed(
-        self, local_model: LocalModel, features: Float[Tensor, "b t f"]
+        self, local_model: KeypointLocalModel, features: Float[Tensor, "b t f"]
     ) -> Float[Tensor, "n"]:
         """Squared errors of the prior, in units of the change of a step."""
         many = len(self.action) // len(features)
@@ -90,18 +90,18 @@ class FilteringLoss:
     """
 
     filtering: Filtering
-    dreamer: GlobalModel
+    dreamer: Denoiser
 
     def __call__(
         self, model: nn.Module, batch: FilterBatch, generator: torch.Generator
     ) -> tuple[Tensor, Mapping[str, float]]:
-        local_model = cast(LocalModel, getattr(model, "module", model))
+        local_model = cast(KeypointLocalModel, getattr(model, "module", model))
         what_if = self._other_actions(local_model, batch, generator)
         return self._judged(local_model, batch, what_if, generator)
 
     def _judged(
         self,
-        local_model: LocalModel,
+        local_model: KeypointLocalModel,
         batch: FilterBatch,
         what_if: "WhatIf",
         generator: torch.Generator,
@@ -147,7 +147,7 @@ class FilteringLoss:
         return torch.stack(list(losses.values())).sum(), scores
 
     def _covered(
-        self, local_model: LocalModel, features: Float[Tensor, "n f"], logged: LatentBatch
+        self, local_model: KeypointLocalModel, features: Float[Tensor, "n f"], logged: LatentBatch
     ) -> Float[Tensor, "n"] | None:
         """How far what is said of the coverage is off; None where nobody logged it."""
         if logged.coverage is None:
@@ -156,7 +156,7 @@ class FilteringLoss:
 
     @torch.no_grad()
     def _other_actions(
-        self, local_model: LocalModel, batch: FilterBatch, generator: torch.Generator
+        self, local_model: KeypointLocalModel, batch: FilterBatch, generator: torch.Generator
     ) -> "WhatIf":
         """Wherever there is as much context as the global model looks back on."""
         k, device = self.dreamer.config.context, local_model.device
@@ -178,7 +178,7 @@ class FilteringLoss:
 
 
 def what_ifs(
-    dreamer: GlobalModel,
+    dreamer: Denoiser,
     context: Float[Tensor, "n k d"],
     action: Float[Tensor, "n k a"],
     other: Float[Tensor, "n a"],

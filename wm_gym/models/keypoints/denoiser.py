@@ -1,4 +1,4 @@
-"""The global model: the next latent, by diffusion, from the last ones and the actions."""
+"""The denoiser: the next latent, by diffusion, from the last ones and the actions."""
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -11,7 +11,7 @@ from wm_gym.models.edm import preconditioning, sample
 from wm_gym.models.networks import Residual
 
 
-class GlobalModel(ModelMixin, ConfigMixin):
+class Denoiser(ModelMixin, ConfigMixin):
     """Denoises how far the latent moves in one step, in units of `change_scale`.
 
     x = (z_{t+1} − z_t) / change_scale has a mean square near 1, so σ_data is 1 and

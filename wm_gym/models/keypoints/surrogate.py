@@ -10,11 +10,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 
-from wm_gym.models.local_model import LocalModel, reward_of
-from wm_gym.models.logged import Logged, Transitions
+from wm_gym.models import trees
+from wm_gym.models.keypoints.local_model import KeypointLocalModel, reward_of
+from wm_gym.models.logged import Logged
+from wm_gym.models.protocol import Transitions
 
 
-class Surrogate:
+class KeypointSurrogate:
     """Dynamics and reward for gradients alone: nothing that a dream returns is computed by them.
 
     `refresh` trains them on given transitions and as many logged ones, so that they learn the new
@@ -22,9 +24,10 @@ class Surrogate:
     """
 
     def __init__(
-        self, local_model: LocalModel, logged: Logged | None, *, learning_rate: float = 5e-5
+        self, local_model: KeypointLocalModel, logged: Logged | None, *, learning_rate: float = 5e-5
     ) -> None:
         self.config = local_model.config
+        self.action_size = local_model.action_size
         self.stochastic = local_model.stochastic_size
         self.dynamics = copy.deepcopy(local_model.dynamics).requires_grad_(False)
         self.reward = copy.deepcopy(local_model.reward).requires_grad_(False)
@@ -59,7 +62,7 @@ class Surrogate:
         rehearsed = self._remembered(self._logged)
         drawn = self._generator.get_state()
         pick = torch.randint(len(rehearsed), (len(batch),), generator=self._generator)
-        both = Transitions.joined(batch, rehearsed[pick])
+        both = trees.joined([batch, trees.rows(rehearsed, pick)])
         with self._learning():
             missed, reward = self.missed(both)
             loss = missed.mean() + huber_loss(reward, torch.zeros_like(reward), delta=0.1) / 0.1

@@ -5,7 +5,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, silu
 
-from wm_gym.models.autoencoder import cell_places
+from wm_gym.models.keypoints.autoencoder import cell_places
 
 
 class Eye(nn.Module):

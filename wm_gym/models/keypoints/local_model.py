@@ -1,17 +1,23 @@
 """The local model: a light recurrent state-space model, whose gradients a dream lends."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from wm_gym.models.eye import Eye
+from wm_gym.models.keypoints.eye import Eye
+from wm_gym.models.keypoints.global_model import KeypointGlobalModel
+from wm_gym.models.logged import Logged
 from wm_gym.models.networks import Residual, network
+from wm_gym.models.protocol import Seen
+
+if TYPE_CHECKING:
+    from wm_gym.models.keypoints.surrogate import KeypointSurrogate
 
 SUREST_PRIOR, SUREST_POSTERIOR = 0.1, 0.01
 """The least deviations there are, in units of `change_scale`: surer than that none need be."""
@@ -31,7 +37,7 @@ class Belief:
         return torch.cat([self.mean, self.memory], dim=1)
 
 
-class LocalModel(ModelMixin, ConfigMixin):
+class KeypointLocalModel(ModelMixin, ConfigMixin):
     """A recurrent state-space model (Hafner et al. 2019) of what an eye tells of frames.
 
         memory     hₜ₊₁ = GRU(hₜ, x)        x = trunk(sₜ, hₜ, aₜ)
@@ -40,7 +46,7 @@ class LocalModel(ModelMixin, ConfigMixin):
 
     with c the `change_scale`. Features are (s, h). The eye, the memory and the posterior make up a
     filter: what it infers from frames is what policies see, so it never changes once trained.
-    `dynamics` and `reward` also give gradients, by a copy that may learn on (`Surrogate`).
+    `dynamics` and `reward` also give gradients, by a copy that may learn on (`KeypointSurrogate`).
     """
 
     @register_to_config
@@ -84,17 +90,55 @@ class LocalModel(ModelMixin, ConfigMixin):
     def feature_size(self) -> int:
         return self.stochastic_size + int(self.config.memory)
 
-    def embed(self, frames: UInt8[Tensor, "b h w c"]) -> Float[Tensor, "b s"]:
+    @property
+    def embedding_size(self) -> int:
+        return self.stochastic_size
+
+    @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        height, width, colours = self.config.frame_shape
+        return height, width, colours
+
+    @property
+    def action_size(self) -> int:
+        return int(self.config.action_size)
+
+    @property
+    def device(self) -> torch.device:
+        return self.eye.out.weight.device  # diffusers' own search takes 0.2 ms
+
+    def cast(self, dtype: torch.dtype) -> None:
+        """All but the eye's pictures stays float32."""
+        for part in (self.eye.cells, self.eye.coarse, self.eye.trunk, self.eye.out):
+            part.to(dtype)
+        self.to(memory_format=torch.channels_last)
+
+    def embed(
+        self,
+        frames: UInt8[Tensor, "b h w c"] | Float[Tensor, "b h w c"],
+        proprio: Float[Tensor, "b p"],
+    ) -> Float[Tensor, "b s"]:
+        """Of the frames alone."""
         embedding: Float[Tensor, "b s"] = self.eye(frames)
         return embedding
 
-    def begin(self, embedding: Float[Tensor, "b s"]) -> Belief:
+    def begin(
+        self, embedding: Float[Tensor, "b s"], task: Int[Tensor, "b"]
+    ) -> Float[Tensor, "b f"]:
+        return self.begun(embedding).features
+
+    def begun(self, embedding: Float[Tensor, "b s"]) -> Belief:
         """Of a first frame: nothing is remembered, nothing was expected."""
         memory = embedding.new_zeros(len(embedding), self.config.memory)
         nothing = Belief(mean=embedding, deviation=torch.ones_like(embedding), memory=memory)
         return self.infer(nothing, embedding)
 
-    def predict(self, features: Float[Tensor, "b f"], action: Float[Tensor, "b a"]) -> Belief:
+    def predict(
+        self, features: Float[Tensor, "b f"], action: Float[Tensor, "b a"]
+    ) -> Float[Tensor, "b f"]:
+        return self.expected(features, action).features
+
+    def expected(self, features: Float[Tensor, "b f"], action: Float[Tensor, "b a"]) -> Belief:
         """The prior of the next step; differentiable in both."""
         belief: Belief = self.dynamics(features, action)
         return belief
@@ -118,7 +162,7 @@ class LocalModel(ModelMixin, ConfigMixin):
         embedding: Float[Tensor, "b s"],
     ) -> Float[Tensor, "b f"]:
         """One step of the filter: what to expect, corrected by what was seen."""
-        return self.infer(self.predict(features, action), embedding).features
+        return self.infer(self.expected(features, action), embedding).features
 
     def reward_of(
         self, next_features: Float[Tensor, "b f"], action: Float[Tensor, "b a"]
@@ -126,13 +170,22 @@ class LocalModel(ModelMixin, ConfigMixin):
         """r(s, a, s′): what was before is in the memory of what is after."""
         return reward_of(self.reward, next_features, action, self.config)
 
-    def coverage_of(self, features: Float[Tensor, "b f"]) -> Float[Tensor, "b"]:
+    def progress_of(self, features: Float[Tensor, "b f"]) -> Float[Tensor, "b"]:
         return self.coverage(self._scaled(features))[:, 0].to(features.dtype)
 
     def reconstruct(self, features: Float[Tensor, "b f"]) -> Float[Tensor, "b d"]:
         """The autoencoder's latent, which it paints as a frame."""
         off = self.reconstruction(self._scaled(features)).to(features.dtype)
         return features[:, : self.stochastic_size] + self.config.change_scale * off
+
+    def picture(self, features: Float[Tensor, "b f"], global_model: KeypointGlobalModel) -> Seen:
+        frames = global_model.autoencoder.decode(self.reconstruct(features))
+        return Seen(frames=frames, proprio=features.new_zeros(len(features), 0))
+
+    def surrogate(self, logged: Logged | None) -> "KeypointSurrogate":
+        from wm_gym.models.keypoints.surrogate import KeypointSurrogate
+
+        return KeypointSurrogate(self, logged)
 
     def _scaled(self, features: Float[Tensor, "b f"]) -> Float[Tensor, "b f"]:
         return scaled(features, self.stochastic_size, self.config.scale)
