@@ -154,7 +154,7 @@ class SimulatedWorld:
         return np.stack([self._simulators[i].frame() for i in np.flatnonzero(which)])
 
     def progress(self) -> Float[np.ndarray, "b"]:
-        return self.system.coverage(self._state)
+        return self.system.progress_of(self._state, self._task)
 
     def success(self) -> Bool[np.ndarray, "b"] | None:
         return None
