@@ -20,7 +20,7 @@ from wm_gym.envs.single import WorldEnv
 from wm_gym.envs.vector import WorldVectorEnv
 from wm_gym.models.protocol import Surrogate
 from wm_gym.models.world_model import WorldModel
-from wm_gym.systems import System
+from wm_gym.systems import System, task_index
 
 
 class DreamEnv(WorldEnv):
@@ -39,6 +39,7 @@ class DreamEnv(WorldEnv):
         terminate_on_success: bool = False,
         ends: bool = True,
         obs_type: str = "pixels",
+        task: int | str | None = None,
         render_mode: str | None = None,
         gradient: str = "surrogate",
         starts: str | Path = "packaged",
@@ -50,7 +51,7 @@ class DreamEnv(WorldEnv):
         world = dream_world(
             world_model, 1, system=system, device=device, dtype=dtype, starts=starts,
             denoising_steps=denoising_steps, deterministic=deterministic, obs_type=obs_type,
-            ends=ends,
+            ends=ends, task=task,
         )  # fmt: skip
         self._hook = GradientHook(world, gradient)
         rules = rules_of(world.system, horizon, success_threshold, terminate_on_success)
@@ -99,6 +100,7 @@ class DreamVectorEnv(WorldVectorEnv):
         terminate_on_success: bool = False,
         ends: bool = True,
         obs_type: str = "pixels",
+        task: int | str | None = None,
         render_mode: str | None = None,
         gradient: str = "surrogate",
         starts: str | Path = "packaged",
@@ -113,7 +115,7 @@ class DreamVectorEnv(WorldVectorEnv):
         world = dream_world(
             world_model, num_envs, system=system, device=device, dtype=dtype, starts=starts,
             denoising_steps=denoising_steps, deterministic=deterministic, obs_type=obs_type,
-            ends=ends,
+            ends=ends, task=task,
         )  # fmt: skip
         self._hook = GradientHook(world, gradient)
         rules = rules_of(world.system, horizon, success_threshold, terminate_on_success)
@@ -164,6 +166,7 @@ def dream_world(
     deterministic: bool,
     obs_type: str,
     ends: bool,
+    task: int | str | None,
 ) -> DreamWorld:
     """The world behind a dreaming environment, every choice checked."""
     model = loaded(world_model, device=device, dtype=dtype, deterministic=deterministic)
@@ -178,10 +181,16 @@ def dream_world(
         denoising_steps=int(steps), deterministic=bool(deterministic), obs_type=obs_type,
         ends=bool(ends),
     )  # fmt: skip
+    if obs_type == "dict" and not model.spec.proprio_size:
+        raise ValueError(
+            "obs_type='dict' has proprioception beside pixels, which this world model does not "
+            "dream: ask for 'pixels' or 'latent'"
+        )
+    wanted = None if task is None else task_index(record.tasks, task)
     with explain_memory(num_envs):
         return DreamWorld(
-            record, model, num_envs, sampling=sampling, starts=_starts(model, starts)
-        )  # fmt: skip
+            record, model, num_envs, sampling=sampling, starts=_starts(model, starts), task=wanted
+        )
 
 
 def _record(model: WorldModel, system: str | None) -> System:

@@ -12,6 +12,7 @@ from wm_gym.data import Dataset
 from wm_gym.models import trees
 from wm_gym.models.protocol import Prefill
 from wm_gym.models.starts import Start
+from wm_gym.types import PROPRIO
 
 
 @runtime_checkable
@@ -21,6 +22,9 @@ class StartSource(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, i: int) -> Start: ...
+
+    def of_task(self, task: int) -> Int[np.ndarray, "n"]:
+        """Which of them are of this task."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +51,16 @@ class LoggedStarts:
         rows = np.arange(max(begin, last - self.context + 1), last + 1)
         return Start(frames=self.dataset.frames(rows), action=self.dataset.action[rows[:-1]])
 
+    def of_task(self, task: int) -> Int[np.ndarray, "n"]:
+        return np.arange(len(self))
+
 
 def last_frame(start: Start) -> Start:
     """All that a real system shows at reset, and so all that a filter begins with."""
-    return Start(frames=start.frames[-1:], action=start.action[:0])
+    return Start(
+        frames=start.frames[-1:], action=start.action[:0], proprio=start.proprio[-1:],
+        task=start.task,
+    )  # fmt: skip
 
 
 def prefill_of(starts: Sequence[Start], k: int, device: torch.device) -> Prefill:
@@ -80,13 +90,21 @@ def _last(start: Start, k: int) -> tuple[np.ndarray, ...]:
 
 
 def given_starts(
-    options: Mapping[str, Any], num_envs: int, *, frame_shape: tuple[int, ...], action_size: int
+    options: Mapping[str, Any],
+    num_envs: int,
+    *,
+    frame_shape: tuple[int, ...],
+    action_size: int,
+    proprio_size: int = 0,
+    task: Sequence[int | None] = (),
 ) -> list[Start] | None:
-    """What reset's options ask for: real frames, and the actions between them; None if nothing."""
-    unknown = set(options) - {"frames", "actions"}
+    """What reset's options ask for: real frames, the actions between them, and proprioception
+    beside them; None if nothing."""
+    unknown = set(options) - {"frames", "actions", PROPRIO}
     if unknown:
         raise ValueError(
-            f"unknown reset options {sorted(unknown)}; a dream takes 'frames' and 'actions'"
+            f"unknown reset options {sorted(unknown)}; a dream takes 'frames', 'actions', "
+            f"{PROPRIO!r} and 'task'"
         )
     if options.get("frames") is None:
         if options.get("actions") is not None:
@@ -105,11 +123,28 @@ def given_starts(
             f"options['frames'] has shape {frames.shape}, expected at least one frame for "
             f"each of {num_envs} environments"
         )
-    action = _given_actions(
-        options.get("actions"), (*((num_envs,) if many else ()), k - 1, action_size)
-    )
-    each = zip(frames, action, strict=True) if many else [(frames, action)] * num_envs
-    return [Start(frames=f, action=a) for f, a in each]
+    lead = (num_envs,) if many else ()
+    action = _given_actions(options.get("actions"), (*lead, k - 1, action_size))
+    proprio = _given_proprio(options.get(PROPRIO), (*lead, k, proprio_size))
+    told = (frames, action, proprio)
+    each = list(zip(*told, strict=True)) if many else [told] * num_envs
+    asked = [one or 0 for one in task] or [0] * num_envs
+    return [
+        Start(frames=f, action=a, proprio=p, task=t)
+        for (f, a, p), t in zip(each, asked, strict=True)
+    ]
+
+
+def _given_proprio(proprio: Any, expected: tuple[int, ...]) -> Float32[np.ndarray, "..."]:
+    if expected[-1] == 0:  # a model that uses none is not told
+        return np.zeros(expected, np.float32)
+    array = _array(proprio, PROPRIO)
+    if array.dtype.kind not in "fiu" or array.shape != expected or not np.isfinite(array).all():
+        raise ValueError(
+            f"options[{PROPRIO!r}] is {array.dtype} {array.shape}, expected finite numbers "
+            f"{expected}: proprioception beside each frame"
+        )
+    return array.astype(np.float32)
 
 
 def _given_actions(actions: Any, expected: tuple[int, ...]) -> Float32[np.ndarray, "..."]:

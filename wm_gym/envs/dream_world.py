@@ -1,4 +1,4 @@
-"""n dreams of one world model behind the shells: their NumPy door, and the book of what they are."""
+"""n dreams of one world model, behind the shells: the NumPy door."""
 
 import dataclasses
 import os
@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.spaces import Box
-from jaxtyping import Bool, Float, Float32, Int, UInt8
+from gymnasium.spaces import Space
+from jaxtyping import Bool, Float, Float32, Int, Int64, UInt8
 from torch import Tensor
 
 from wm_gym.envs.batches import computed, finite
@@ -18,11 +18,13 @@ from wm_gym.envs.dream_starts import StartSource, given_starts, last_frame, pref
 from wm_gym.envs.dreams import Dreams, Step, begun, example, following, noise_of
 from wm_gym.envs.latent_filter import Following, latent_space
 from wm_gym.envs.snapshots import check_counts, check_finite
+from wm_gym.envs.world import Observations, asked_task, dict_space
 from wm_gym.models import trees
 from wm_gym.models.fingerprint import check_fingerprint, fingerprint
 from wm_gym.models.starts import Start
 from wm_gym.models.world_model import WorldModel
 from wm_gym.systems import System
+from wm_gym.types import PIXELS, PROPRIO
 
 if hasattr(os, "register_at_fork"):  # a forked worker that asks for OpenMP's threads never returns
     os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
@@ -62,6 +64,17 @@ class DreamState:
     """Fingerprint of the world model."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Asked:
+    """What a reset of dreams asks for."""
+
+    starts: list[Start] | None
+    """None: any of the world's own."""
+
+    task: list[int | None]
+    """None: whatever the start is of."""
+
+
 class DreamWorld:
     """n dreams of one world model, stepped together."""
 
@@ -73,9 +86,11 @@ class DreamWorld:
         *,
         sampling: Sampling,
         starts: StartSource,
+        task: int | None = None,
     ) -> None:
+        """`task` is what is dreamt of where `reset` is not told; None: whatever a start is of."""
         self.system, self.model, self.num_envs = system, model, num_envs
-        self.sampling, self._starts = sampling, starts
+        self.sampling, self._starts, self._default = sampling, starts, task
         self.filter = Following(model.local_model, exact=sampling.deterministic)
         self.filtering = sampling.obs_type == "latent"
         """Whether observations are what the filter says."""
@@ -89,31 +104,47 @@ class DreamWorld:
         """All of them, without gradients; replaced as they go on, never changed."""
 
     @property
-    def observation_space(self) -> Box:
+    def observation_space(self) -> Space[Any]:
         if self.filtering:
             return latent_space(self.model.local_model)
-        return self.system.observation_space
+        pixels = self.system.observation_space
+        if self.sampling.obs_type == "dict":
+            return dict_space(pixels, self.model.spec.proprio_size)
+        return pixels
 
-    def given(self, options: Mapping[str, Any]) -> list[Start] | None:
-        """`options={"frames": ..., "actions": ...}`: real frames to begin from."""
-        return given_starts(
-            options, self.num_envs, frame_shape=self.system.frame_shape,
-            action_size=self.model.spec.action_size,
+    def given(self, options: Mapping[str, Any]) -> "Asked":
+        """`options={"frames": ..., "actions": ..., "task": ...}`: real frames to begin from."""
+        spec, more = self.model.spec, {k: v for k, v in options.items() if k != "task"}
+        task = asked_task(self.system, self._default, options.get("task"), self.num_envs)
+        starts = given_starts(
+            more, self.num_envs, frame_shape=self.system.frame_shape,
+            action_size=spec.action_size, proprio_size=spec.proprio_size, task=task,
         )  # fmt: skip
+        if starts is None:
+            for one in {each for each in task if each is not None}:
+                self._starts_of(one)  # that there are any
+        return Asked(starts=starts, task=task)
+
+    def _starts_of(self, task: int) -> Int[np.ndarray, "n"]:
+        if not len(some := self._starts.of_task(task)):
+            raise ValueError(
+                f"there are no starts of task {task} ({self.system.tasks[task].name}): give "
+                "options={'frames': ...}, or starts='path/to/dataset' that has some"
+            )
+        return some
 
     def start(
         self,
         which: Bool[np.ndarray, "b"],
         rngs: Sequence[np.random.Generator],
-        given: list[Start] | None,
+        given: "Asked",
     ) -> None:
         chosen = np.flatnonzero(which)
         keys, starts = [], []
         for i in chosen.tolist():  # two numbers an episode, whatever is asked for
-            key, pick = rngs[i].integers(2**63), rngs[i].integers(len(self._starts))
-            keys.append(key)
-            starts.append(self._starts[int(pick)] if given is None else given[i])
-        seen = starts if given is not None else [last_frame(start) for start in starts]
+            keys.append(rngs[i].integers(2**63))
+            starts.append(self._start(rngs[i], given, i))
+        seen = starts if given.starts is not None else [last_frame(start) for start in starts]
         features = self.filter.of(seen) if self.filtering else self.now.features[chosen]
         prefill = prefill_of(starts, self.model.spec.prefill, self.model.device)
         key = torch.from_numpy(np.array(keys, np.int64)).to(self.model.device)
@@ -125,6 +156,15 @@ class DreamWorld:
             fresh = self._computed(function, prefill, features, key)
         finite(chosen, fresh.outcome, fresh.state, fresh.features)
         self.place(chosen, fresh)
+
+    def _start(self, rng: np.random.Generator, given: "Asked", i: int) -> Start:
+        task = given.task[i]
+        if task is None or len(self.system.tasks) == 1:
+            pick = rng.integers(len(self._starts))
+        else:
+            some = self._starts_of(task)
+            pick = some[rng.integers(len(some))]
+        return self._starts[int(pick)] if given.starts is None else given.starts[i]
 
     def advance(
         self, action: Float32[np.ndarray, "b a"], which: Bool[np.ndarray, "b"]
@@ -181,9 +221,17 @@ class DreamWorld:
     def _computed(self, function: Any, *inputs: Any) -> Any:
         return computed(function, *inputs, exact=self.sampling.deterministic)
 
-    def observations(self, which: Bool[np.ndarray, "b"]) -> np.ndarray:
-        shown = self.now.features if self.filtering else self.now.frames
-        return shown[self._index(np.flatnonzero(which))].cpu().numpy()
+    def observations(self, which: Bool[np.ndarray, "b"]) -> Observations:
+        now, index = self.now, self._index(np.flatnonzero(which))
+        if self.filtering:
+            return now.features[index].cpu().numpy()
+        frames = now.frames[index].cpu().numpy()
+        if self.sampling.obs_type == "dict":
+            return {PIXELS: frames, PROPRIO: now.proprio[index].cpu().numpy()}
+        return frames
+
+    def task(self) -> Int64[np.ndarray, "b"]:
+        return self.now.task.cpu().numpy().copy()
 
     def progress(self) -> Float[np.ndarray, "b"]:
         """NaN where nobody logged any: the head has learned nothing."""

@@ -21,15 +21,17 @@ class Rules:
     """When an episode ends."""
 
     horizon: int
-    success_threshold: float
+    success_thresholds: tuple[float, ...]
+    """Of progress, one for each task."""
+
     terminate_on_success: bool
 
     def __post_init__(self) -> None:
         if isinstance(self.horizon, bool) or not isinstance(self.horizon, int) or self.horizon < 1:
             raise ValueError(f"horizon is {self.horizon!r}, expected a whole number of steps ≥ 1")
-        threshold = self.success_threshold
-        if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
-            raise ValueError(f"success_threshold is {threshold!r}, expected 0 to 1")
+        for threshold in self.success_thresholds:
+            if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
+                raise ValueError(f"success_threshold is {threshold!r}, expected 0 to 1")
         if not isinstance(self.terminate_on_success, (bool, np.bool_)):
             raise ValueError(
                 f"terminate_on_success is {self.terminate_on_success!r}, expected True or False"
@@ -93,7 +95,7 @@ class Episodes:
                 self.episode[i] = -1
             self.rngs[i] = rng
             rngs.append(rng)
-        self.world.start(which, rngs, given)
+        self.world.start(which, rngs, self.world.given({}) if given is None else given)
         self.episode[which] += 1
         self._progress[which] = self.world.progress()[which]
         self._best[which], self._success[which] = self._progress[which], False
@@ -122,8 +124,9 @@ class Episodes:
         return reward, terminated, truncated
 
     def _solved(self) -> Bool[np.ndarray, "b"]:
-        known = self.world.success()
-        return self._progress > self.rules.success_threshold if known is None else known
+        if (known := self.world.success()) is not None:
+            return known
+        return self._progress > np.array(self.rules.success_thresholds)[self.world.task()]
 
     def check_begun(self) -> None:
         if not self.begun.all():
@@ -139,16 +142,16 @@ class Episodes:
     def info(self) -> Info:
         """Of every environment, each entry with a leading axis b; nothing of progress and success
         where nobody knows. Nothing has succeeded before the first step."""
+        told = {"task": self.world.task(), **self.world.facts()}
         if np.isnan(self._progress).all():
-            return self.world.facts()
-        alias = self.world.system.progress_alias
-        told = {"progress": self._progress, "best_progress": self._best}
-        if alias is not None:
-            told |= {alias: self._progress, f"best_{alias}": self._best}
+            return told
         return {
-            **{name: values.copy() for name, values in told.items()},
+            "progress": self._progress.copy(),
+            "best_progress": self._best.copy(),
+            "coverage": self._progress.copy(),  # as progress was called
+            "best_coverage": self._best.copy(),
             "is_success": self._success.copy(),
-            **self.world.facts(),
+            **told,
         }
 
     def snapshot(self, i: int) -> EnvState:

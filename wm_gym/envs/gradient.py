@@ -80,9 +80,17 @@ class GradientHook:
         return {**self.__dict__, "_before": None, "_left": None}  # a copy has no past
 
     def begin_window(self, gradient: str | None) -> Float[Tensor, "b *obs"]:
+        self._check_observations()
         self._mode = self.default if gradient is None else checked_gradient(gradient)
         self._before = self._left = None
         return self._shown(self.world.now)
+
+    def _check_observations(self) -> None:
+        if self.world.sampling.obs_type == "dict":
+            raise ValueError(
+                "observations that are dictionaries have no gradients: make this one with "
+                "obs_type='latent', or 'pixels'"
+            )
 
     def checked(self, action: Any, shape: tuple[int, ...], axes: str) -> Float[Tensor, "*b a"]:
         """Within [−1, 1]; no gradient comes from beyond."""
@@ -98,6 +106,7 @@ class GradientHook:
 
     def move(self, action: Float[Tensor, "b a"]) -> "LentMove":
         """Takes the world a step on, and has what its gradient needs."""
+        self._check_observations()
         now = self._now()
         before = self._before if self._before is not None and self._left is now.state else now
         return LentMove(self, self._mode, action, before)
@@ -206,9 +215,9 @@ class LentMove:
         info: Info,
     ) -> GradStep:
         """Of what became of the episodes."""
-        valid, anew, ended, cut = (
+        valid, ended, cut = (
             torch.from_numpy(each).to(self._action.device)
-            for each in (self._moved, begun, terminated, truncated)
+            for each in (self._moved, terminated, truncated)
         )
         went = self._hook.went(self, begun)
         final_obs = went.obs
@@ -262,7 +271,7 @@ class LentMove:
 def _where(
     which: Bool[Tensor, "b"], one: Float[Tensor, "b *n"], other: Float[Tensor, "b *n"]
 ) -> Float[Tensor, "b *n"]:
-    found: Float[Tensor, "b *n"] = trees.where(which, one, other)
+    found: Float[Tensor, b * n] = trees.where(which, one, other)
     return found
 
 

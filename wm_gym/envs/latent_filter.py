@@ -83,7 +83,9 @@ class Following:
             )
             proprio = torch.from_numpy(np.stack([start.proprio for start in some]))
             task = torch.tensor([start.task for start in some])
-            for i, features in zip(chosen, self.through(frames, proprio, action, task), strict=True):
+            for i, features in zip(
+                chosen, self.through(frames, proprio, action, task), strict=True
+            ):
                 found[i] = features
         return torch.stack(found)
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, Int64, UInt8
 
 from wm_gym.envs.latent_filter import LatentFilter
 from wm_gym.envs.loading import check_sizes
-from wm_gym.envs.world import World
+from wm_gym.envs.world import SimulatedWorld
 from wm_gym.models.world_model import WorldModel
 
 
@@ -25,16 +25,21 @@ class LatentState:
 
 
 class LatentWorld:
-    """A world of frames whose observations are features; all else is that world's."""
+    """Simulators whose observations are features; all else is as they are."""
 
-    def __init__(self, world: World, model: WorldModel, *, exact: bool) -> None:
+    def __init__(self, world: SimulatedWorld, model: WorldModel, *, exact: bool) -> None:
         self.system, self.num_envs = world.system, world.num_envs
         if model.card.system != self.system.name:
             raise ValueError(
                 f"the world model is of {model.card.system!r}, expected {self.system.name!r}"
             )
         check_sizes(model, self.system.frame_shape, self.system.action_size, repr(self.system.name))
-        self._world = world
+        if (wanted := model.spec.proprio_size) not in (0, self.system.proprio_size):
+            raise ValueError(
+                f"the world model knows proprioception of {wanted} numbers, system "
+                f"{self.system.name!r} has {self.system.proprio_size}"
+            )
+        self._world, self._feels = world, model.spec.proprio_size > 0
         self._filter = LatentFilter(model.local_model, world.num_envs, exact=exact)
 
     @property
@@ -48,25 +53,27 @@ class LatentWorld:
         self, which: Bool[np.ndarray, "b"], rngs: Sequence[np.random.Generator], given: Any
     ) -> None:
         self._world.start(which, rngs, given)
-        frames, proprio, task = self._seen(which)
-        self._filter.begin_at(np.flatnonzero(which), frames, proprio, task)
+        frames, proprio = self._seen(which)
+        self._filter.begin_at(np.flatnonzero(which), frames, proprio, self._world.task()[which])
 
     def advance(
         self, action: Float32[np.ndarray, "b a"], which: Bool[np.ndarray, "b"]
     ) -> Float[np.ndarray, "b"]:
         reward = self._world.advance(action, which)
         if which.any():
-            frames, proprio, _ = self._seen(which)
-            self._filter.advance(np.flatnonzero(which), action[which], frames, proprio)
+            self._filter.advance(np.flatnonzero(which), action[which], *self._seen(which))
         return reward
 
-    def _seen(self, which: Bool[np.ndarray, "b"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        n = int(which.sum())
-        frames = self._world.observations(which)
-        return frames, np.zeros((n, 0), np.float32), np.zeros(n, np.int64)
+    def _seen(
+        self, which: Bool[np.ndarray, "b"]
+    ) -> tuple[UInt8[np.ndarray, "n h w c"], Float32[np.ndarray, "n p"] | None]:
+        return self._world.frames(which), self._world.proprio(which) if self._feels else None
 
     def observations(self, which: Bool[np.ndarray, "b"]) -> Float32[np.ndarray, "n f"]:
         return self._filter.observations(which)
+
+    def task(self) -> Int64[np.ndarray, "b"]:
+        return self._world.task()
 
     def progress(self) -> Float[np.ndarray, "b"]:
         return self._world.progress()

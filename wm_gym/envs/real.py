@@ -9,10 +9,8 @@ from gymnasium.vector import AutoresetMode
 from wm_gym.envs.episodes import Rules
 from wm_gym.envs.single import WorldEnv
 from wm_gym.envs.vector import WorldVectorEnv
-from wm_gym.envs.world import SimulatedWorld, World
-from wm_gym.systems import System, system_named
-
-OBS_TYPES = "pixels", "latent"
+from wm_gym.envs.world import OBS_TYPES, SimulatedWorld, World
+from wm_gym.systems import System, system_named, task_index
 
 
 class RealEnv(WorldEnv):
@@ -24,6 +22,7 @@ class RealEnv(WorldEnv):
         simulator: str,
         *,
         obs_type: str = "pixels",
+        task: int | str | None = None,
         world_model: Any = None,
         device: str = "auto",
         dtype: str = "auto",
@@ -38,8 +37,8 @@ class RealEnv(WorldEnv):
         record = system_named(system)
         rules = rules_of(record, horizon, success_threshold, terminate_on_success)
         world = real_world(
-            record, simulator, 1, obs_type=obs_type, world_model=world_model, device=device,
-            dtype=dtype, deterministic=deterministic,
+            record, simulator, 1, obs_type=obs_type, task=task, world_model=world_model,
+            device=device, dtype=dtype, deterministic=deterministic,
         )  # fmt: skip
         super().__init__(world, rules, render_mode=render_mode)
 
@@ -54,6 +53,7 @@ class RealVectorEnv(WorldVectorEnv):
         num_envs: int = 1,
         *,
         obs_type: str = "pixels",
+        task: int | str | None = None,
         world_model: Any = None,
         device: str = "auto",
         dtype: str = "auto",
@@ -72,7 +72,7 @@ class RealVectorEnv(WorldVectorEnv):
         record = system_named(system)
         rules = rules_of(record, horizon, success_threshold, terminate_on_success)
         world = real_world(
-            record, simulator, num_envs, obs_type=obs_type, world_model=world_model,
+            record, simulator, num_envs, obs_type=obs_type, task=task, world_model=world_model,
             device=device, dtype=dtype, deterministic=deterministic,
         )  # fmt: skip
         super().__init__(
@@ -87,6 +87,7 @@ def real_world(
     num_envs: int,
     *,
     obs_type: str,
+    task: int | str | None,
     world_model: Any,
     device: str,
     dtype: str,
@@ -95,15 +96,21 @@ def real_world(
     """Simulators, shown as they are or as a world model's filter sees them; as in dreams, that is a
     packaged name, a folder, a Hub id or a WorldModel."""
     check_obs_type(obs_type)
-    world = SimulatedWorld(record, simulator, num_envs)
-    if obs_type == "pixels":
+    if obs_type == "dict" and not record.proprio_size:
+        raise ValueError(
+            f"obs_type='dict' has proprioception beside pixels, which {record.name!r} does not "
+            "have: ask for 'pixels'"
+        )
+    wanted = None if task is None else task_index(record.tasks, task)
+    world = SimulatedWorld(record, simulator, num_envs, obs_type=obs_type, task=wanted)
+    if obs_type != "latent":
         if world_model is not None:
             raise ValueError(
-                "world_model is for obs_type='latent', which it filters; came 'pixels'"
+                f"world_model is for obs_type='latent', which it filters; came {obs_type!r}"
             )
         if (device, dtype, deterministic) != ("auto", "auto", False):
             raise ValueError(
-                "device, dtype and deterministic are for obs_type='latent'; came 'pixels'"
+                f"device, dtype and deterministic are for obs_type='latent'; came {obs_type!r}"
             )
         return world
     name = record.world_model if world_model is None else world_model
@@ -125,11 +132,12 @@ def rules_of(
     terminate_on_success: bool,
 ) -> Rules:
     """The system's own rules, where nothing else was asked for."""
-    threshold = record.success_threshold if success_threshold is None else success_threshold
+    own = record.success_thresholds
+    each = own if success_threshold is None else (success_threshold,) * len(own)
     steps = record.horizon if horizon is None else horizon
     return Rules(
         horizon=int(steps) if isinstance(steps, np.integer) else steps,
-        success_threshold=threshold,
+        success_thresholds=each,
         terminate_on_success=terminate_on_success,
     )
 

@@ -9,13 +9,13 @@ from jaxtyping import UInt8
 from wm_gym.envs.actions import checked_action
 from wm_gym.envs.episodes import EnvState, Episodes, Move, Rules
 from wm_gym.envs.window import Window
-from wm_gym.envs.world import World, checked_options, checked_render_mode
+from wm_gym.envs.world import World, checked_options, checked_render_mode, picked
 from wm_gym.types import Info
 
 _ALL = np.ones(1, bool)
 
 
-class WorldEnv(gym.Env[np.ndarray, np.ndarray]):
+class WorldEnv(gym.Env[Any, np.ndarray]):
     """Any world of one system as a `gymnasium.Env`."""
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"]}  # noqa: RUF012
@@ -26,9 +26,18 @@ class WorldEnv(gym.Env[np.ndarray, np.ndarray]):
         self.render_mode = checked_render_mode(render_mode, self.metadata["render_modes"])
         self.observation_space, self.action_space = world.observation_space, system.action_space
         self.system = system
-        self.task_description = self.task = system.tasks[0].description
         self._episodes = Episodes(world, rules)
         self._window: Window | None = None
+
+    @property
+    def task(self) -> str:
+        """What is asked now, in a sentence."""
+        return str(self.system.tasks[int(self._episodes.world.task()[0])].description)
+
+    @property
+    def task_description(self) -> str:
+        """The same, under LeRobot's name."""
+        return self.task
 
     @property
     def _max_episode_steps(self) -> int:
@@ -36,7 +45,7 @@ class WorldEnv(gym.Env[np.ndarray, np.ndarray]):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, Info]:
+    ) -> tuple[Any, Info]:
         given = self._episodes.world.given(checked_options(options))
         super().reset(seed=seed)
         seeds = [self.np_random_seed if seed is not None else None]
@@ -48,11 +57,13 @@ class WorldEnv(gym.Env[np.ndarray, np.ndarray]):
         self._show()
         return self._obs(), self._info()
 
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, Info]:
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, Info]:
         assert self.action_space.shape is not None
         action = checked_action(action, self.action_space.shape, axes="action_space.shape")
         world = self._episodes.world
-        reward, terminated, truncated = self._stepped(lambda which: world.advance(action[None], which))
+        reward, terminated, truncated = self._stepped(
+            lambda which: world.advance(action[None], which)
+        )
         return self._obs(), reward, terminated, truncated, self._info()
 
     def _stepped(self, move: Move) -> tuple[float, bool, bool]:
@@ -86,8 +97,8 @@ class WorldEnv(gym.Env[np.ndarray, np.ndarray]):
             self._window.close()
             self._window = None
 
-    def _obs(self) -> np.ndarray:
-        return self._episodes.world.observations(_ALL)[0]
+    def _obs(self) -> Any:
+        return picked(self._episodes.world.observations(_ALL), 0)
 
     def _info(self) -> Info:
         info = {name: values[0] for name, values in self._episodes.info().items()}

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium.error import Error
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Space
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -15,10 +15,16 @@ from jaxtyping import Bool, Float64, UInt8
 from wm_gym.envs.actions import checked_action
 from wm_gym.envs.episodes import EnvState, Episodes, Move, Rules
 from wm_gym.envs.memory import explain_memory
-from wm_gym.envs.world import World, checked_options, checked_render_mode
+from wm_gym.envs.world import (
+    Observations,
+    World,
+    checked_options,
+    checked_render_mode,
+    picked,
+)
 from wm_gym.types import Info
 
-Obs = np.ndarray
+Obs = Observations
 """Of all environments, in a batch."""
 
 Step = tuple[Obs, Float64[np.ndarray, "b"], Bool[np.ndarray, "b"], Bool[np.ndarray, "b"], Info]
@@ -37,14 +43,14 @@ class Stepped:
     info: Info
 
 
-class WorldVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
+class WorldVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
     """Any world of one system as a natively batched `gymnasium.vector.VectorEnv`.
 
     Behaves as Gymnasium's `SyncVectorEnv` of `WorldEnv`s does, in each autoreset mode.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012
-    single_observation_space: Box
+    single_observation_space: Space[Any]
     single_action_space: Box
 
     def __init__(
@@ -74,9 +80,19 @@ class WorldVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
         with explain_memory(self.num_envs):  # spaces keep the bounds of every number in a batch
             self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self.task_description = self.task = system.tasks[0].description
         self._episodes = Episodes(world, rules)
         self._all = np.ones(self.num_envs, bool)
+
+    @property
+    def task(self) -> str | tuple[str, ...]:
+        """What is asked now, in a sentence; one each where the system has several."""
+        each = tuple(str(self.system.tasks[i].description) for i in self._episodes.world.task())
+        return each[0] if len(self.system.tasks) == 1 else each
+
+    @property
+    def task_description(self) -> str | tuple[str, ...]:
+        """The same, under LeRobot's name."""
+        return self.task
 
     @property
     def _max_episode_steps(self) -> int:
@@ -120,7 +136,13 @@ class WorldVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
         )
         world = self._episodes.world
         stepped = self._stepped(lambda which: world.advance(actions, which))
-        return self._observations(), stepped.reward, stepped.terminated, stepped.truncated, stepped.info
+        return (
+            self._observations(),
+            stepped.reward,
+            stepped.terminated,
+            stepped.truncated,
+            stepped.info,
+        )
 
     def _stepped(self, move: Move) -> "Stepped":
         """One step in this autoreset mode, however the world moves."""
@@ -147,8 +169,9 @@ class WorldVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
 
     def _final(self, over: Bool[np.ndarray, "b"]) -> Info:
         final_obs = np.full(self.num_envs, None, dtype=object)
-        for i, obs in zip(np.flatnonzero(over), self._episodes.world.observations(over), strict=True):
-            final_obs[i] = obs.copy()
+        seen = self._episodes.world.observations(over)
+        for row, i in enumerate(np.flatnonzero(over)):
+            final_obs[i] = picked(seen, row)
         final_info = masked(self._episodes.info(), over)
         return masked({"final_obs": final_obs}, over) | {
             "final_info": final_info,

@@ -2,13 +2,20 @@
 
 import reprlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
-from gymnasium.spaces import Box
-from jaxtyping import Bool, Float, Float32, UInt8
+from gymnasium.spaces import Box, Dict, Space
+from jaxtyping import Bool, Float, Float32, Int64, UInt8
 
-from wm_gym.systems import Simulator, System
+from wm_gym.systems import Simulator, System, task_index
+from wm_gym.types import PIXELS, PROPRIO
+
+OBS_TYPES = "pixels", "latent", "dict"
+
+Observations: TypeAlias = np.ndarray | dict[str, np.ndarray]
+"""Of some systems, in a batch; with `obs_type="dict"` an array for each entry."""
 
 
 @runtime_checkable
@@ -19,7 +26,7 @@ class World(Protocol):
     num_envs: int
 
     @property
-    def observation_space(self) -> Box:
+    def observation_space(self) -> Space[Any]:
         """Of one of them."""
 
     def given(self, options: Mapping[str, Any]) -> Any:
@@ -35,14 +42,17 @@ class World(Protocol):
     ) -> Float[np.ndarray, "b"]:
         """One control step of those of `which`; their rewards, 0 for the others."""
 
-    def observations(self, which: Bool[np.ndarray, "b"]) -> np.ndarray:
+    def observations(self, which: Bool[np.ndarray, "b"]) -> Observations:
         """Of those of `which`, each of the observation space."""
+
+    def task(self) -> Int64[np.ndarray, "b"]:
+        """What is asked of each, by its index in `system.tasks`."""
 
     def progress(self) -> Float[np.ndarray, "b"]:
         """Within [0, 1]; NaN, in all of them, where nobody knows."""
 
     def success(self) -> Bool[np.ndarray, "b"] | None:
-        """Whether the task is solved; None: where progress is above the threshold."""
+        """Whether the task is solved; None: where progress is above its threshold."""
 
     def ended(self) -> Bool[np.ndarray, "b"]:
         """Whether its last step was the last one there can be."""
@@ -60,6 +70,30 @@ class World(Protocol):
     def restore(self, i: int, snapshot: Any) -> None: ...
 
 
+def picked(observations: Observations, i: int) -> Any:
+    """One of a batch, the caller's to keep."""
+    if isinstance(observations, dict):
+        return {name: each[i].copy() for name, each in observations.items()}
+    return observations[i]
+
+
+def dict_space(pixels: Box, proprio_size: int) -> Dict:
+    """Of `obs_type="dict"`, under LeRobot's names."""
+    return Dict({PIXELS: pixels, PROPRIO: Box(-np.inf, np.inf, (proprio_size,), np.float32)})
+
+
+def asked_task(system: System, default: int | None, task: Any, n: int) -> list[int | None]:
+    """What reset's option says, for each of n: one for all, or one each."""
+    if task is None:
+        return [default] * n
+    each = (
+        list(task) if isinstance(task, (list, tuple, np.ndarray)) and np.ndim(task) else [task] * n
+    )
+    if len(each) != n:
+        raise ValueError(f"options['task'] has {len(each)} entries, expected one, or {n}")
+    return [task_index(system.tasks, one) for one in each]
+
+
 def checked_options(options: Any) -> dict[str, Any]:
     """A copy of reset's options."""
     if options is not None and not isinstance(options, Mapping):
@@ -73,12 +107,40 @@ def checked_render_mode(render_mode: str | None, modes: list[str]) -> str | None
     return render_mode
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Told:
+    """What a reset of simulators asks for."""
+
+    state: Float[np.ndarray, "b s"] | None
+    task: list[int | None]
+    """None: any."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSnapshot:
+    """A simulator at one moment, and what is asked of it, where that may be one of several."""
+
+    task: int
+    state: Any
+
+
 class SimulatedWorld:
     """Simulators of one system, stepped one after the other."""
 
-    def __init__(self, system: System, simulator: str, num_envs: int) -> None:
+    def __init__(
+        self,
+        system: System,
+        simulator: str,
+        num_envs: int,
+        *,
+        obs_type: str = "pixels",
+        task: int | None = None,
+    ) -> None:
+        """`task` is what is asked where `reset` is not told; None: any of the system's."""
         self.system = system
         self.num_envs = num_envs
+        self._proprioceptive = obs_type == "dict"
+        self._default, self._task = task, np.zeros(num_envs, np.int64)
         self._simulators = [system.make_simulator(simulator) for _ in range(num_envs)]
         self._state = np.zeros((num_envs, len(system.state_names)))
         self._checked = False
@@ -87,17 +149,24 @@ class SimulatedWorld:
         """What snapshots are tried in, before they are restored."""
 
     @property
-    def observation_space(self) -> Box:
-        return self.system.observation_space
+    def observation_space(self) -> Space[Any]:
+        pixels = self.system.observation_space
+        return dict_space(pixels, self.system.proprio_size) if self._proprioceptive else pixels
 
     def start(
-        self, which: Bool[np.ndarray, "b"], rngs: Sequence[np.random.Generator], given: Any
+        self, which: Bool[np.ndarray, "b"], rngs: Sequence[np.random.Generator], given: "Told"
     ) -> None:
+        several = len(self.system.tasks)
         for i in np.flatnonzero(which).tolist():
-            if given is None:
+            if several > 1:
+                told = given.task[i]
+                self._task[i] = rngs[i].integers(several) if told is None else told
+                simulator: Any = self._simulators[i]
+                simulator.set_task(int(self._task[i]))
+            if given.state is None:
                 self._simulators[i].start(rngs[i])
             else:
-                self._simulators[i].place(given[i])
+                self._simulators[i].place(given.state[i])
             self._check(self._simulators[i])
             self._state[i] = self._simulators[i].state()
 
@@ -118,15 +187,16 @@ class SimulatedWorld:
             )
         self._checked = True
 
-    def given(self, options: Mapping[str, Any]) -> Float[np.ndarray, "b s"] | None:
-        """`options={"state": ...}`: one state for all, or one each."""
-        unknown = set(options) - {"state"}
+    def given(self, options: Mapping[str, Any]) -> "Told":
+        """`options={"state": ..., "task": ...}`: one for all, or one each."""
+        unknown = set(options) - {"state", "task"}
         if unknown:
             raise ValueError(
-                f"unknown reset options {sorted(unknown)}; a real system takes 'state'"
+                f"unknown reset options {sorted(unknown)}; a real system takes 'state' and 'task'"
             )
+        task = asked_task(self.system, self._default, options.get("task"), self.num_envs)
         if options.get("state") is None:
-            return None
+            return Told(state=None, task=task)
         state, names = np.asarray(options["state"], np.float64), self.system.state_names
         expected = (self.num_envs, len(names))
         if state.shape not in (expected, expected[1:]):
@@ -139,7 +209,7 @@ class SimulatedWorld:
             raise ValueError(
                 f"options['state'] is {state}, expected finite numbers from {low} to {high}"
             )
-        return np.broadcast_to(state, expected)
+        return Told(state=np.broadcast_to(state, expected), task=task)
 
     def advance(
         self, action: Float32[np.ndarray, "b a"], which: Bool[np.ndarray, "b"]
@@ -148,10 +218,23 @@ class SimulatedWorld:
         for i in np.flatnonzero(which):
             self._simulators[i].advance(action[i])
             self._state[i] = self._simulators[i].state()
-        return np.where(which, self.system.reward(before, action, self._state), 0.0)
+        earned = self.system.reward_of(before, action, self._state, self._task)
+        return np.where(which, earned, 0.0)
 
-    def observations(self, which: Bool[np.ndarray, "b"]) -> UInt8[np.ndarray, "n h w c"]:
+    def observations(self, which: Bool[np.ndarray, "b"]) -> Observations:
+        frames = self.frames(which)
+        if not self._proprioceptive:
+            return frames
+        return {PIXELS: frames, PROPRIO: self.proprio(which)}
+
+    def frames(self, which: Bool[np.ndarray, "b"]) -> UInt8[np.ndarray, "n h w c"]:
         return np.stack([self._simulators[i].frame() for i in np.flatnonzero(which)])
+
+    def proprio(self, which: Bool[np.ndarray, "b"]) -> Float32[np.ndarray, "n p"]:
+        return self.system.proprio_of(self._state[which])
+
+    def task(self) -> Int64[np.ndarray, "b"]:
+        return self._task.copy()
 
     def progress(self) -> Float[np.ndarray, "b"]:
         return self.system.progress_of(self._state, self._task)
@@ -171,10 +254,13 @@ class SimulatedWorld:
         return self._simulators[i].picture()
 
     def snapshot(self, i: int) -> Any:
-        return self._simulators[i].snapshot()
+        state = self._simulators[i].snapshot()
+        several = len(self.system.tasks) > 1
+        return TaskSnapshot(task=int(self._task[i]), state=state) if several else state
 
     def check_snapshot(self, snapshot: Any) -> None:
         """Only a simulator knows its own: a spare one tries it."""
+        snapshot = self._of_simulator(snapshot)
         if self._spare is None:
             self._spare = self.system.make_simulator(self._simulator)
         try:
@@ -188,6 +274,19 @@ class SimulatedWorld:
         if state.shape != self._state.shape[1:] or not np.isfinite(state).all():
             raise ValueError(f"the snapshot leads to the state {state}, expected finite numbers")
 
+    def _of_simulator(self, snapshot: Any) -> Any:
+        """What the simulator's part of it is."""
+        if len(self.system.tasks) == 1:
+            return snapshot
+        if not isinstance(snapshot, TaskSnapshot):
+            raise TypeError(
+                f"the snapshot's world is a {type(snapshot).__name__}, expected one of a system "
+                "with several tasks"
+            )
+        task_index(self.system.tasks, snapshot.task)
+        return snapshot.state
+
     def restore(self, i: int, snapshot: Any) -> None:
-        self._simulators[i].restore(snapshot)
+        self._simulators[i].restore(self._of_simulator(snapshot))
+        self._task[i] = snapshot.task if isinstance(snapshot, TaskSnapshot) else 0
         self._state[i] = self._simulators[i].state()

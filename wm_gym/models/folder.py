@@ -299,17 +299,19 @@ Expected = Mapping[str, tuple[str, list[int] | None]]
 """Name of each tensor to its type and shape; None stands for any."""
 
 
-def _tensors(path: Path, expected: Expected, digests: Mapping[str, Any]) -> dict[str, Tensor]:
+def _tensors(
+    path: Path, expected: Expected, digests: Mapping[str, Any], optional: Expected | None = None
+) -> dict[str, Tensor]:
     size = checked_file(path, largest=LARGEST_PART)
     with _named(path):
-        _check_header(path, size, expected)
+        _check_header(path, size, expected, optional or {})
         content = path.read_bytes()
         if sha256(content).hexdigest() != digests.get(path.name):
             raise ValueError(f"its SHA-256 is not the one in {CONFIG}: it is not what was saved")
         return load_tensors(content)
 
 
-def _check_header(path: Path, size: int, expected: Expected) -> None:
+def _check_header(path: Path, size: int, expected: Expected, optional: Expected) -> None:
     """Names, types and shapes are the expected ones, and the bytes add up."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -319,6 +321,7 @@ def _check_header(path: Path, size: int, expected: Expected) -> None:
     if not isinstance(header, dict):
         raise ValueError("its header is not a table")
     header.pop("__metadata__", None)
+    expected = {**expected, **{name: optional[name] for name in optional if name in header}}
     if odd := set(header) ^ set(expected):
         raise ValueError(f"it does not hold the expected tensors: {_shown(sorted(odd))} differ")
     total = 8 + length + sum(_bytes(key, header[key], *expected[key]) for key in expected)
@@ -336,23 +339,29 @@ def _bytes(key: str, entry: Any, dtype: str, shape: list[int] | None) -> int:
 
 
 STARTS_DTYPES = {"png": "U8", "end": "I64", "first": "I64", "action": "F32"}
+STARTS_TOO = {"proprio": "F32", "task": "I64"}
+"""Of models that use them; without, the first task and no proprioception."""
 
 
 def _starts(path: Path, world_model: WorldModel, digests: Mapping[str, Any]) -> Starts:
-    tensors = _tensors(path, {name: (kind, None) for name, kind in STARTS_DTYPES.items()}, digests)
+    tensors = _tensors(path, _types(STARTS_DTYPES), digests, _types(STARTS_TOO))
     with _named(path):
         starts = Starts(**{name: tensor.numpy() for name, tensor in tensors.items()})
-        spec = world_model.spec
-        starts.check(spec.frame_shape, spec.action_size, spec.prefill)
+        starts.check(world_model.spec)
     return starts
 
 
 LOGGED_DTYPES = {"embedding": "F32", "action": "F32", "reward": "F32"}
+LOGGED_TOO = {"task": "I64"}
 
 
 def _logged(path: Path, world_model: WorldModel, digests: Mapping[str, Any]) -> Logged:
-    tensors = _tensors(path, {name: (kind, None) for name, kind in LOGGED_DTYPES.items()}, digests)
+    tensors = _tensors(path, _types(LOGGED_DTYPES), digests, _types(LOGGED_TOO))
     with _named(path):
         logged = Logged(**tensors)
         logged.check(world_model.local_model, world_model.spec.tasks)
     return logged
+
+
+def _types(dtypes: Mapping[str, str]) -> Expected:
+    return {name: (kind, None) for name, kind in dtypes.items()}

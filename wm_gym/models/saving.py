@@ -22,9 +22,11 @@ from wm_gym.models.folder import (
     LARGEST_CONFIG,
     LOGGED,
     LOGGED_DTYPES,
+    LOGGED_TOO,
     README,
     STARTS,
     STARTS_DTYPES,
+    STARTS_TOO,
     checked_file,
     exists,
     files_of,
@@ -101,10 +103,11 @@ def _write(world_model: WorldModel, folder: Path, readme: str | None) -> None:
         for name, part in parts.items()
     }
     if (starts := world_model.starts) is not None:
-        arrays = {name: np.ascontiguousarray(getattr(starts, name)) for name in STARTS_DTYPES}
-        tensors[STARTS] = save_arrays(arrays)
+        arrays = _present(starts, STARTS_DTYPES, STARTS_TOO)
+        tensors[STARTS] = save_arrays({n: np.ascontiguousarray(a) for n, a in arrays.items()})
     if (logged := world_model.logged) is not None:
-        tensors[LOGGED] = save_tensors({n: _plain(getattr(logged, n)) for n in LOGGED_DTYPES})
+        told = _present(logged, LOGGED_DTYPES, LOGGED_TOO)
+        tensors[LOGGED] = save_tensors({n: _as_it_is(each) for n, each in told.items()})
     config = _json(
         {
             "format": FORMAT,
@@ -133,6 +136,15 @@ def _json(config: Mapping[str, Any]) -> bytes:
             f"the world model's card is no JSON: {error}; its facts can be texts, finite numbers, "
             "and lists and dictionaries of them"
         ) from error
+
+
+def _present(record: Any, *names: Mapping[str, str]) -> dict[str, Any]:
+    every = [name for some in names for name in some]
+    return {name: value for name in every if (value := getattr(record, name)) is not None}
+
+
+def _as_it_is(tensor: Tensor) -> Tensor:
+    return _plain(tensor) if tensor.is_floating_point() else tensor.cpu().contiguous()
 
 
 def _plain(tensor: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
+from wm_gym.models.protocol import ModelSpec
 from wm_gym.storage.png import decode_png, encode_png
 
 
@@ -42,6 +43,12 @@ class Starts:
     action: Float32[np.ndarray, "p a"]
     """What followed each picture; zeros after a window's last."""
 
+    proprio: Float32[np.ndarray, "p q"] | None = None
+    """Beside each picture; None: of no numbers."""
+
+    task: Int[np.ndarray, "n0"] | None = None
+    """Of each window; None: all are of the first."""
+
     def __len__(self) -> int:
         return len(self.first) - 1
 
@@ -51,7 +58,18 @@ class Starts:
         return Start(
             frames=np.stack([self._picture(p) for p in pictures]),
             action=self.action[pictures.start : pictures.stop - 1],
+            proprio=self._proprio[pictures.start : pictures.stop],
+            task=0 if self.task is None else int(self.task[i]),
         )
+
+    @property
+    def _proprio(self) -> Float32[np.ndarray, "p q"]:
+        return np.zeros((len(self.end), 0), np.float32) if self.proprio is None else self.proprio
+
+    def of_task(self, task: int) -> Int[np.ndarray, "n"]:
+        """Which windows are of this task."""
+        every = np.zeros(len(self), np.int64) if self.task is None else self.task
+        return np.flatnonzero(every == task)
 
     def _picture(self, p: int) -> UInt8[np.ndarray, "h w c"]:
         return decode_png(self._blob(p))
@@ -60,9 +78,11 @@ class Starts:
         begin = self.end[p - 1] if p else 0
         return self.png[begin : self.end[p]].tobytes()
 
-    def check(self, frame_shape: tuple[int, ...], action_size: int, context: int) -> None:
-        """ValueError where these are no starts of such a world; looks at every picture."""
+    def check(self, spec: ModelSpec) -> None:
+        """ValueError where these are no starts of such a model; looks at every picture."""
+        frame_shape, action_size, context = spec.frame_shape, spec.action_size, spec.prefill
         self._check_sums()
+        self._check_tasks(spec)
         if self.action.shape[1:] != (action_size,) or not np.isfinite(self.action).all():
             raise ValueError(
                 f"its actions are of shape {self.action.shape} or not finite, expected "
@@ -89,6 +109,21 @@ class Starts:
         if not whole:
             raise ValueError("its windows and pictures do not add up")
 
+    def _check_tasks(self, spec: ModelSpec) -> None:
+        proprio, size = self._proprio, spec.proprio_size
+        if proprio.shape != (len(self.end), size) or not np.isfinite(proprio).all():
+            raise ValueError(
+                f"its proprioception is of shape {proprio.shape} or not finite, expected {size} "
+                "finite numbers beside each picture"
+            )
+        if self.task is not None and (
+            self.task.shape != (len(self),) or not np.isin(self.task, range(spec.tasks)).all()
+        ):
+            raise ValueError(
+                f"its tasks are of shape {self.task.shape} or others than the {spec.tasks} that "
+                "the model knows, expected one a window"
+            )
+
     def _check_picture(self, p: int, frame_shape: tuple[int, ...]) -> None:
         """Its size first, as its header and its length tell it: a few bytes can inflate to much."""
         png, (height, width, _) = self._blob(p), frame_shape
@@ -110,9 +145,12 @@ class Starts:
         actions = [
             np.concatenate([start.action, np.zeros((1, start.action.shape[1]))]) for start in starts
         ]
+        several, feels = any(s.task for s in starts), starts[0].proprio.shape[1] > 0
         return cls(
             png=np.frombuffer(b"".join(pngs), np.uint8),
             end=np.cumsum([len(png) for png in pngs], dtype=np.int64),
             first=np.cumsum([0, *(len(start.frames) for start in starts)], dtype=np.int64),
             action=np.concatenate(actions).astype(np.float32),
+            proprio=np.concatenate([start.proprio for start in starts]) if feels else None,
+            task=np.array([start.task for start in starts]) if several else None,
         )

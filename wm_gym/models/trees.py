@@ -34,7 +34,10 @@ def _mapped(function: Callable[..., Any], where: str, trees: tuple[Any, ...]) ->
     if any(_children(tree)[0] != names for tree in trees[1:]):
         raise ValueError(f"trees differ at {where}: they have other entries than {names}")
     return made(
-        [_mapped(function, str(name), tuple(_child(tree, name) for tree in trees)) for name in names]
+        [
+            _mapped(function, str(name), tuple(_child(tree, name) for tree in trees))
+            for name in names
+        ]
     )
 
 
@@ -110,7 +113,9 @@ def zeros(like: Tree, n: int) -> Tree:
 def largest(tree: Any) -> list[Float[Tensor, "b"]]:
     """Of every leaf of fractions, the largest size in each batch entry: not finite where one of
     its numbers is not."""
-    found = [leaf.detach() for leaf in leaves(tree) if leaf.is_floating_point() and leaf[:1].numel()]
+    found = [
+        leaf.detach() for leaf in leaves(tree) if leaf.is_floating_point() and leaf[:1].numel()
+    ]
     return [leaf if leaf.ndim == 1 else leaf.flatten(1).abs().amax(1) for leaf in found]
 
 
