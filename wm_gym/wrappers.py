@@ -88,9 +88,7 @@ class LatentObservation:
         if told.get("frames") is None:
             return None
         of = self._filter.local_model
-        return given_starts(
-            told, num_envs, frame_shape=of.frame_shape, action_size=of.action_size
-        )
+        return given_starts(told, num_envs, frame_shape=of.frame_shape, action_size=of.action_size)
 
     def _state(self, i: int, env: Any, over: bool) -> WrappedState:
         features, model = self._filter.snapshot(i), self._filter.fingerprint

@@ -20,6 +20,7 @@ from wm_gym.envs.latent_filter import Following, latent_space
 from wm_gym.envs.snapshots import check_counts, check_finite
 from wm_gym.envs.world import Observations, asked_task, dict_space
 from wm_gym.models import trees
+from wm_gym.models.colours import to_colour
 from wm_gym.models.fingerprint import check_fingerprint, fingerprint
 from wm_gym.models.starts import Start
 from wm_gym.models.world_model import WorldModel
@@ -209,11 +210,19 @@ class DreamWorld:
             return
         late = trees.rows(self.now, self._index(behind))
         with torch.no_grad():
-            known = self._computed(self.model.global_model.recalled, late.state)
-            features = self.filter.through(known.frames, known.proprio, known.action, late.task)
+            known = self.model.global_model.recalled(late.state)
+            past = late.state if known is None else known.states
+            seen = self._computed(self.model.decode, past)
+            frames, proprio = (
+                each.unflatten(0, (len(behind), -1))
+                for each in (to_colour(seen.frames), seen.proprio)
+            )
+            nothing = seen.proprio.new_zeros(len(behind), 0, self.model.spec.action_size)
+            action = nothing if known is None else known.action
+            features = self.filter.through(frames, proprio, action, late.task)
         finite(behind, features)
-        seen = torch.ones_like(late.filtered)
-        self.place(behind, dataclasses.replace(late, features=features, filtered=seen))
+        filtered = torch.ones_like(late.filtered)
+        self.place(behind, dataclasses.replace(late, features=features, filtered=filtered))
 
     def _index(self, chosen: Int[np.ndarray, "n"]) -> Int[Tensor, "n"]:
         return torch.from_numpy(chosen).to(self.model.device)

@@ -125,16 +125,18 @@ class GlobalModel(Protocol[State]):
 
     def recalled(self, state: State) -> "Recalled | None":
         """What is still known of how it came here, for a filter that begins late; None: nothing
-        but the state itself."""
+        but where it is."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Recalled:
-    """The last moments before a state and the state's own, painted anew."""
+    """The last k moments of each of b dreams, up to the one they are at."""
 
-    frames: UInt8[Tensor, "b k h w c"]
-    proprio: Float[Tensor, "b k p"]
+    states: Any
+    """What `decode` takes, b · k of them, each dream's in a row. They need not go on."""
+
     action: Float[Tensor, "b k0 a"]
+    """That led from each to the next."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -162,7 +162,11 @@ def _peer(window: Window) -> tuple[Forward, Sequence[nn.Module]]:
 
 
 def _lent(
-    surrogate: KeypointSurrogate, local: KeypointLocalModel, obs: Tensor, action: Tensor, colours: Tensor
+    surrogate: KeypointSurrogate,
+    local: KeypointLocalModel,
+    obs: Tensor,
+    action: Tensor,
+    colours: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """As the gradient hook does it."""
     with torch.no_grad():

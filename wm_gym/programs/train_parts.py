@@ -221,7 +221,9 @@ class Run:
         long = self.dataset.index["length"] >= length
         return bool((long & self.dataset.ended).any())
 
-    def eye(self, autoencoder: Autoencoder, heads: Heads, latents: np.ndarray) -> KeypointLocalModel:
+    def eye(
+        self, autoencoder: Autoencoder, heads: Heads, latents: np.ndarray
+    ) -> KeypointLocalModel:
         """A local model that sees, and does not know yet what to make of it."""
         config, sizes = self.config, autoencoder.config
         set_seed(config.eye.seed)

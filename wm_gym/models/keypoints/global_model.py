@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
-from wm_gym.models.colours import to_colour, to_unit
+from wm_gym.models.colours import to_unit
 from wm_gym.models.edm import karras_sigmas
 from wm_gym.models.keypoints.autoencoder import Autoencoder
 from wm_gym.models.keypoints.denoiser import Denoiser
@@ -115,13 +115,12 @@ class KeypointGlobalModel(nn.Module):
         )
 
     def recalled(self, state: KeypointState) -> Recalled:
-        latents = state.latents
-        painted = to_colour(self.autoencoder.decode(latents.flatten(0, 1)))
-        return Recalled(
-            frames=painted.view(*latents.shape[:2], *painted.shape[1:]),
-            proprio=latents.new_zeros(*latents.shape[:2], 0),
-            action=state.action,
+        latents = state.latents.flatten(0, 1)[:, None]
+        no_action = state.action.new_zeros(len(latents), 0, state.action.shape[2])
+        past = KeypointState(
+            latents=latents, action=no_action, error=latents.new_zeros(len(latents))
         )
+        return Recalled(states=past, action=state.action)
 
 
 @lru_cache(maxsize=64)
