@@ -65,8 +65,13 @@ class WorldVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
         self._all = np.ones(self.num_envs, bool)
 
     @property
-    def _max_episode_steps(self) -> int:
+    def max_episode_steps(self) -> int:
+        """The horizon."""
         return self._episodes.rules.horizon
+
+    @property
+    def _max_episode_steps(self) -> int:
+        return self.max_episode_steps
 
     @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
