@@ -207,7 +207,8 @@ def guarded(inner, names, known):
 
 
 def bare():
-    return guarded(World(Law()), members(protocol.DifferentiableEnv), OF_ENVS)
+    known = OF_ENVS | {protocol.OLD_HORIZON}
+    return guarded(World(Law()), members(protocol.DifferentiableEnv), known)
 
 
 def able(model=Law):
@@ -240,10 +241,9 @@ def test_an_environment_of_the_protocol_alone_goes_all_the_way(model, tmp_path):
     assert float(loaded.env.surrogate.state_dict()["refreshed"][0]) == 3 * TINY.refreshes
     assert list(clone(loaded, torch.zeros(4, 2), torch.zeros(4, 1), updates=1))
     walked(RewarpedLike(able(model)))
-    lent = {
-        name for each in (LOCAL if model is OwnCoordinates else LIGHT) for name in members(each)
-    }
-    assert OF_ENVS | set(members(protocol.GradStep)) | lent == USED
+    lent = LOCAL if model is OwnCoordinates else LIGHT
+    named = [name for each in (protocol.GradStep, *lent) for name in members(each)]
+    assert OF_ENVS.union(named) == USED
 
 
 def walked(env):
