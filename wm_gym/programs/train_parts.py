@@ -26,6 +26,7 @@ from wm_gym.models.colours import to_colour, to_unit
 from wm_gym.models.global_model import GlobalModel
 from wm_gym.models.heads import Heads
 from wm_gym.models.local_model import LocalModel
+from wm_gym.models.rewards import are_rare
 from wm_gym.models.world_model import fast_bfloat16
 from wm_gym.programs.train_checks import CHECKPOINT, with_remedy
 from wm_gym.programs.train_config import Train, context_of, patch_of
@@ -210,11 +211,17 @@ class Run:
         trainer = self._trainer(model, config.heads, global_model=global_model)
         windows = self._windows(trainer, dreamt.context + 1)
         batches = LatentWindows(windows=windows, latents=latents)
-        loss = JudgingLoss(global_model)
+        loss = JudgingLoss(global_model, self._rare())
         heads = self._train(config.out / "heads", trainer, batches, loss, None)
         if not self.dataset.spec.has_reward:
             silenced(heads.reward)
         return heads
+
+    def _rare(self) -> bool:
+        """Whether its rewards are; the last row of an episode has none."""
+        index = self.dataset.index
+        rows = np.concatenate([e["start"] + np.arange(e["length"] - 1) for e in index])
+        return are_rare(torch.from_numpy(self.dataset.reward[rows]))
 
     def _ends_within(self, length: int) -> bool:
         """Whether any window of so many frames leads to where its episode terminated."""
@@ -262,7 +269,7 @@ class Run:
         windows = self._windows(trainer, global_model.config.context + config.sequence)
         logged = LatentWindows(windows=windows, latents=latents)
         batches = FilterWindows(logged=logged, embedding=embedding)
-        loss = FilteringLoss(config.filtering, global_model)
+        loss = FilteringLoss(config.filtering, global_model, self._rare())
         found = self._train(config.out / "local_model", trainer, batches, loss, None)
         if not self.dataset.spec.has_reward:
             silenced(found.reward)
