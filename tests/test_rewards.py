@@ -1,5 +1,7 @@
 """Rewards of rare events: which logs have them, how they are learned, and how their errors show."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,9 @@ from test_models import seeded
 from torch import nn
 from torch.nn.functional import huber_loss
 
+from wm_gym.evaluation.calibration import Judged, calibration_card
+from wm_gym.evaluation.report import calibration_text
+from wm_gym.evaluation.rewards import reward_bands, reward_errors, rewards_of, rewards_text
 from wm_gym.models.global_model import GlobalModel
 from wm_gym.models.heads import Heads
 from wm_gym.models.local_model import LocalModel
@@ -16,6 +21,7 @@ from wm_gym.models.surrogate import Surrogate
 from wm_gym.training.heads import JudgingLoss
 from wm_gym.training.latents import LatentBatch
 from wm_gym.training.local_model import FilterBatch, Filtering, FilteringLoss
+from wm_gym.training.rewards import said_by_heads, said_by_local_model
 
 PAYS, OFTEN, CONTEXT, UPDATES = 10.0, 0.01, 2, 60
 SHAPE = {"latent_size": 2, "action_size": 1}
@@ -173,3 +179,87 @@ def tell(said, true, paying, truth, *, rare):
         assert said[~paying].mean().abs() < 0.1
     else:
         assert said[paying].mean() < 0.2 * truth
+
+
+def test_bias_and_rmse_stand_beside_a_constant_s():
+    """What a median says: its small error hides what its RMSE shows."""
+    true = np.repeat([0.0, 10.0], [97, 3])
+    whole, low, high = reward_errors(np.full(100, 0.1), true)
+    assert (whole.name, whole.count) == ("all", 100)
+    assert whole.bias == pytest.approx(0.1 - 0.3)
+    assert whole.error == pytest.approx(0.97 * 0.1 + 0.03 * 9.9)
+    assert whole.rmse == pytest.approx(np.sqrt(0.97 * 0.1**2 + 0.03 * 9.9**2))
+    assert whole.constant_rmse == pytest.approx(true.std())
+    assert (low.name, low.count, low.bias) == ("reward 0", 97, pytest.approx(0.1))
+    assert (high.name, high.count, high.bias) == ("reward 10", 3, pytest.approx(-9.9))
+    assert (high.rmse, high.constant_rmse) == (pytest.approx(9.9), pytest.approx(9.7))
+    text = rewards_text([whole, low, high])
+    assert "off by -0.2 on average, RMSE 1.72 where always saying the mean has 1.71" in text
+    assert "reward 10 (3 steps): -9.9, RMSE 9.9" in text
+
+
+@pytest.mark.parametrize(
+    ("values", "counts", "expected"),
+    [
+        (range(100), [1] * 100, {"0 to 9": 10, "10 to 89": 80, "90 to 99": 10}),
+        ([-0.4, 3.7], [92, 8], {"-0.4": 92, "3.7": 8}),
+        ([-5, 0, 5], [1, 98, 1], {"-5": 1, "0": 98, "5": 1}),
+        ([0, 1], [50, 50], {"0": 50, "1": 50}),
+        ([0, 1, 2, 3], [40, 55, 3, 2], {"0": 40, "1": 55, "2 to 3": 5}),
+        ([2], [30], {}),
+    ],
+)
+def test_bands_of_reward_keep_equal_rewards_together(values, counts, expected):
+    true = np.random.default_rng(0).permutation(np.repeat(np.array(values, float), counts))
+    bands = reward_bands(true)
+    assert {name: int(each.sum()) for name, each in bands} == {
+        f"reward {name}": count for name, count in expected.items()
+    }
+    if bands:
+        assert (sum(each.astype(int) for _, each in bands) == 1).all()
+
+
+def test_heads_are_calibrated_without_coverage():
+    """Of a world whose logs know rewards alone."""
+    true, unknown, last = np.repeat([0.0, 10.0], [97, 3]), np.full(100, np.nan), np.zeros(100, bool)
+    last[-1] = True
+    judged = Judged(
+        coverage=np.zeros(100), true_coverage=unknown, reward=true + 0.5, true_reward=true,
+        reward_before=0 * true, last=last,
+    )  # fmt: skip
+    lines = calibration_card(judged)
+    assert [(line.name, line.count) for line in lines] == [
+        ("all", 99), ("reward 0", 97), ("reward 10", 2), ("last of episodes", 1),
+        ("against the reward before", 1),
+    ]  # fmt: skip
+    assert {(line.coverage_bias, line.coverage_error) for line in lines} == {(None, None)}
+    assert [line.reward_bias for line in lines] == pytest.approx([0.5] * 4 + [10.5])
+    assert lines[0].reward_rmse == pytest.approx(0.5)
+    assert lines[0].constant_rmse == pytest.approx(true[:-1].std())
+    text = calibration_text(lines).splitlines()
+    assert all(len(row) <= 100 for row in text)
+    assert "–" in text[1]
+    kept = rewards_of([asdict(line) for line in lines])
+    assert kept == reward_errors(judged.reward[:-1], true[:-1])
+    old = [{k: v for k, v in asdict(line).items() if "rmse" not in k} for line in lines]
+    assert rewards_of(old) == []
+
+
+def test_what_is_remarked_after_training_is_of_the_logged_steps(events):
+    heads = seeded(lambda: Heads(**SHAPE, width=16, blocks=1, **events.scales))
+    batch = events.rows(torch.arange(9))
+    said, true = said_by_heads(heads, batch)
+    np.testing.assert_array_equal(true, batch.reward[:, -1].numpy())
+    with torch.no_grad():
+        one = heads.judge(batch.latents[3:4, -2], batch.action[3:4, -1], batch.latents[3:4, -1])
+    assert said[3] == pytest.approx(float(one.reward), rel=1e-5)
+    local_model = filtering(events)
+    said, true = said_by_local_model(
+        local_model, FilterBatch(embedding=batch.latents, logged=batch)
+    )
+    np.testing.assert_array_equal(true, batch.reward.flatten().numpy())
+    with torch.no_grad():
+        first = local_model.begin(batch.latents[:1, 0]).features
+        features = local_model.follow(first, batch.action[:1, 0], batch.latents[:1, 1])
+        expected = local_model.reward_of(features, batch.action[:1, 0])
+    assert said[0] == pytest.approx(float(expected), rel=1e-5)

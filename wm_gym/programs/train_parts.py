@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from wm_gym.data import Dataset, WindowBatch, Windows
 from wm_gym.data.windows import Batches
+from wm_gym.evaluation.rewards import reward_errors, rewards_text
 from wm_gym.models.autoencoder import Autoencoder
 from wm_gym.models.colours import to_colour, to_unit
 from wm_gym.models.global_model import GlobalModel
@@ -39,6 +40,7 @@ from wm_gym.training.global_model import DenoisingLoss, Scales, astray
 from wm_gym.training.heads import JudgingLoss, reward_scale, silenced
 from wm_gym.training.latents import Encode, LatentWindows, encode_dataset
 from wm_gym.training.local_model import FilteringLoss, FilterWindows
+from wm_gym.training.rewards import said_by_heads, said_by_local_model
 from wm_gym.training.trainer import Loss, Optimisation, Trainer, Update
 
 CURVE, PICTURE = "curve.jsonl", "picture.png"
@@ -215,7 +217,24 @@ class Run:
         heads = self._train(config.out / "heads", trainer, batches, loss, None)
         if not self.dataset.spec.has_reward:
             silenced(heads.reward)
+            return heads
+        drawn = self._judged(dreamt.context + 1, 4096)
+        batch = LatentWindows(windows=drawn, latents=latents).batch(0)
+        self._tell_rewards("heads", *said_by_heads(heads, batch))
         return heads
+
+    def _judged(self, length: int, most: int) -> Windows:
+        """Windows to judge a part by, always the same."""
+        windows = Windows(self.dataset, length=length, batch_size=1, seed=JUDGED)
+        windows.batch_size = min(most, len(windows))
+        return windows
+
+    def _tell_rewards(
+        self, part: str, said: Float[np.ndarray, "n"], true: Float[np.ndarray, "n"]
+    ) -> None:
+        kind = "rare events, learned by their square" if self._rare() else "smooth"
+        text = rewards_text(reward_errors(said, true), between="\n  ")
+        self.accelerator.print(f"rewards ({kind}), said by the {part}: {text}")
 
     def _rare(self) -> bool:
         """Whether its rewards are; the last row of an episode has none."""
@@ -273,6 +292,10 @@ class Run:
         found = self._train(config.out / "local_model", trainer, batches, loss, None)
         if not self.dataset.spec.has_reward:
             silenced(found.reward)
+            return found
+        drawn = LatentWindows(windows=self._judged(windows.length, 512), latents=latents)
+        batch = FilterWindows(logged=drawn, embedding=embedding).batch(0)
+        self._tell_rewards("local model", *said_by_local_model(found, batch))
         return found
 
     def _trainer(
