@@ -152,8 +152,8 @@ def _line(name: str, judged: Judged, true_reward: Float[np.ndarray, "n"], consta
         count=len(judged.reward),
         coverage_bias=float(coverage.mean()) if len(coverage) else None,
         coverage_error=float(np.abs(coverage).mean()) if len(coverage) else None,
-        reward_bias=reward and reward.bias,
-        reward_error=reward and reward.error,
-        reward_rmse=reward and reward.rmse,
-        constant_rmse=reward and reward.constant_rmse,
+        reward_bias=reward.bias if reward else None,
+        reward_error=reward.error if reward else None,
+        reward_rmse=reward.rmse if reward else None,
+        constant_rmse=reward.constant_rmse if reward else None,
     )
