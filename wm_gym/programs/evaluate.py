@@ -187,10 +187,11 @@ class _Evaluation:
         return found
 
     def calibration(self) -> list[Line]:
-        """Of the heads, over all datasets that log coverage."""
+        """Of the heads, over all datasets that log coverage or rewards."""
         parts, config = [], self.config
         for name, dataset in self.datasets.items():
-            if "coverage" not in dataset.spec.facts:
+            told = dataset.spec.has_reward or "coverage" in dataset.spec.facts
+            if not told or dataset.index["length"].max() < 3:
                 continue
             drawn, last = transitions(dataset, count=config.transitions, seed=config.seed)
             bar = tqdm(total=len(drawn) + len(last), desc=f"judging {name}", disable=None)

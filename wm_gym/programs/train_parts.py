@@ -21,11 +21,13 @@ from tqdm import tqdm
 
 from wm_gym.data import Dataset, WindowBatch, Windows
 from wm_gym.data.windows import Batches
+from wm_gym.evaluation.rewards import reward_errors, rewards_text
 from wm_gym.models.autoencoder import Autoencoder
 from wm_gym.models.colours import to_colour, to_unit
 from wm_gym.models.global_model import GlobalModel
 from wm_gym.models.heads import Heads
 from wm_gym.models.local_model import LocalModel
+from wm_gym.models.rewards import are_rare
 from wm_gym.models.world_model import fast_bfloat16
 from wm_gym.programs.train_checks import CHECKPOINT, with_remedy
 from wm_gym.programs.train_config import Train, context_of, patch_of
@@ -38,6 +40,7 @@ from wm_gym.training.global_model import DenoisingLoss, Scales, astray
 from wm_gym.training.heads import JudgingLoss, reward_scale, silenced
 from wm_gym.training.latents import Encode, LatentWindows, encode_dataset
 from wm_gym.training.local_model import FilteringLoss, FilterWindows
+from wm_gym.training.rewards import said_by_heads, said_by_local_model
 from wm_gym.training.trainer import Loss, Optimisation, Trainer, Update
 
 CURVE, PICTURE = "curve.jsonl", "picture.png"
@@ -210,11 +213,34 @@ class Run:
         trainer = self._trainer(model, config.heads, global_model=global_model)
         windows = self._windows(trainer, dreamt.context + 1)
         batches = LatentWindows(windows=windows, latents=latents)
-        loss = JudgingLoss(global_model)
+        loss = JudgingLoss(global_model, self._rare())
         heads = self._train(config.out / "heads", trainer, batches, loss, None)
         if not self.dataset.spec.has_reward:
             silenced(heads.reward)
+            return heads
+        drawn = self._judged(dreamt.context + 1, 4096)
+        batch = LatentWindows(windows=drawn, latents=latents).batch(0)
+        self._tell_rewards("heads", *said_by_heads(heads, batch))
         return heads
+
+    def _judged(self, length: int, most: int) -> Windows:
+        """Windows to judge a part by, always the same."""
+        windows = Windows(self.dataset, length=length, batch_size=1, seed=JUDGED)
+        windows.batch_size = min(most, len(windows))
+        return windows
+
+    def _tell_rewards(
+        self, part: str, said: Float[np.ndarray, "n"], true: Float[np.ndarray, "n"]
+    ) -> None:
+        kind = "rare events, learned by their square" if self._rare() else "smooth"
+        text = rewards_text(reward_errors(said, true), between="\n  ")
+        self.accelerator.print(f"rewards ({kind}), said by the {part}: {text}")
+
+    def _rare(self) -> bool:
+        """Whether its rewards are; the last row of an episode has none."""
+        index = self.dataset.index
+        rows = np.concatenate([e["start"] + np.arange(e["length"] - 1) for e in index])
+        return are_rare(torch.from_numpy(self.dataset.reward[rows]))
 
     def _ends_within(self, length: int) -> bool:
         """Whether any window of so many frames leads to where its episode terminated."""
@@ -262,10 +288,14 @@ class Run:
         windows = self._windows(trainer, global_model.config.context + config.sequence)
         logged = LatentWindows(windows=windows, latents=latents)
         batches = FilterWindows(logged=logged, embedding=embedding)
-        loss = FilteringLoss(config.filtering, global_model)
+        loss = FilteringLoss(config.filtering, global_model, self._rare())
         found = self._train(config.out / "local_model", trainer, batches, loss, None)
         if not self.dataset.spec.has_reward:
             silenced(found.reward)
+            return found
+        drawn = LatentWindows(windows=self._judged(windows.length, 512), latents=latents)
+        batch = FilterWindows(logged=drawn, embedding=embedding).batch(0)
+        self._tell_rewards("local model", *said_by_local_model(found, batch))
         return found
 
     def _trainer(
