@@ -1,5 +1,6 @@
 """`wm-gym train` says at once what it cannot go on from, or could not save in the end."""
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -7,9 +8,10 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from wm_gym.data import Dataset
+from wm_gym.data import Dataset, DatasetSpec
 from wm_gym.data.collect import Recipe, collect_episodes
 from wm_gym.programs.train import PRESETS, train
+from wm_gym.programs.train_sizes import sizes_of
 from wm_gym.training.checkpoint import load_checkpoint, save_checkpoint
 
 PARTS = ("autoencoder", "global_model", "refined", "heads", "eye", "local_model")
@@ -124,3 +126,57 @@ def test_an_autoencoder_that_was_chosen_may_have_learned_from_anything(
     )
     assert own["learned_from"]["dataset"] == Dataset.open(other_data).hash
     assert torch.is_tensor(taken["average"]["background"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"blocks": 65}, r"could not be saved: global_model\.blocks is 65, expected 1 to 64"),
+        ({"width": 5000}, r"could not be saved: global_model\.width is 5000, expected 1 to 4096"),
+        ({"memory": 10**9}, r"could not be saved: local_model\.memory is .*, expected 1 to 4096"),
+        ({"channels": 12}, r"could not be saved: channels is 12, expected a multiple of 8"),
+        ({"logged": 10**8}, r"could not be saved: 100000000 logged windows .* smaller --logged"),
+    ],
+    ids=lambda each: next(iter(each)) if isinstance(each, dict) else "",
+)
+def test_settings_that_cannot_be_saved_are_refused_before_training(data, tmp_path, settings, told):
+    with pytest.raises(ValueError, match=told):
+        train(tiny(data, tmp_path / "run", **settings))
+    assert not (tmp_path / "run").exists(), "it trained before it looked"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"fps": 2_000_000}, r"not be saved: origin's fps is 2000000, expected 1 to"),
+        ({"reward": 2.0**24}, r"not be saved: heads\.reward_mean is 16777216\.0, expected"),
+    ],
+    ids=["fps", "reward"],
+)
+def test_data_whose_model_cannot_be_saved_is_refused_before_training(
+    data, tmp_path, change, told, monkeypatch
+):
+    dataset = Dataset.open(data)
+    if "fps" in change:
+        dataset = replace(dataset, spec=replace(dataset.spec, **change))
+    else:
+        dataset.reward[:] = change["reward"]
+    monkeypatch.setattr(Dataset, "open", lambda _: dataset)
+    with pytest.raises(ValueError, match=told):
+        train(tiny(data, tmp_path / "run"))
+    assert not (tmp_path / "run").exists(), "it trained before it looked"
+
+
+def test_a_dataset_whose_system_is_no_name_is_refused(data):
+    content = {**Dataset.open(data).spec.to_json(), "robot_type": ["arm"]}
+    with pytest.raises(ValueError, match=r"robot_type is \['arm'\], expected the system's name"):
+        DatasetSpec.from_json(content)
+
+
+def test_what_is_checked_before_training_is_what_is_trained(data, trained):
+    dataset, config = Dataset.open(data), tiny(data, trained)
+    saved = json.loads((trained / "world-model" / "config.json").read_text())["parts"]
+    for name, sizes in sizes_of(config, dataset).items():
+        for key, size in sizes.items():
+            found = saved[name]["config"][key]
+            assert found == (list(size) if isinstance(size, tuple) else size)

@@ -28,7 +28,8 @@ from wm_gym.models.heads import Heads
 from wm_gym.models.local_model import LocalModel
 from wm_gym.models.world_model import fast_bfloat16
 from wm_gym.programs.train_checks import CHECKPOINT, with_remedy
-from wm_gym.programs.train_config import Train, context_of, patch_of
+from wm_gym.programs.train_config import Train
+from wm_gym.programs.train_sizes import sizes_of
 from wm_gym.storage.files import write_atomically
 from wm_gym.training.autoencoder import ReconstructionLoss, median_frame
 from wm_gym.training.checkpoint import identity, load_checkpoint, save_checkpoint
@@ -78,12 +79,8 @@ class Run:
     def autoencoder(self) -> Autoencoder:
         config, dataset = self.config, self.dataset
         set_seed(config.autoencoder.seed)  # a program may: for the first weights
-        model = Autoencoder(
-            frame_shape=dataset.spec.picture,
-            patch=patch_of(config, dataset),
-            keypoints=config.keypoints,
-            channels=config.channels,
-        ).to(memory_format=torch.channels_last)
+        model = Autoencoder(**sizes_of(config, dataset)["autoencoder"])
+        model.to(memory_format=torch.channels_last)
         background = to_unit(torch.from_numpy(median_frame(dataset)))
         model.set_background(background)
         trainer = self._trainer(model, config.autoencoder)
@@ -134,12 +131,7 @@ class Run:
         scales = Scales.of(dataset, latents)
         set_seed(config.global_model.seed)
         model = GlobalModel(
-            latent_size=autoencoder.latent_size,
-            action_size=dataset.spec.action_size,
-            context=context_of(config, dataset),
-            width=config.width,
-            blocks=config.blocks,
-            action_encoding=config.action_encoding,
+            **sizes_of(config, dataset)["global_model"],
             latent_scale=scales.latent,
             change_scale=scales.change,
         )
@@ -199,8 +191,7 @@ class Run:
         mean, spread = reward_scale(torch.from_numpy(self.dataset.reward))
         set_seed(config.heads.seed)
         model = Heads(
-            latent_size=dreamt.latent_size,
-            action_size=dreamt.action_size,
+            **sizes_of(config, self.dataset)["heads"],
             latent_scale=dreamt.latent_scale,
             change_scale=dreamt.change_scale,
             reward_mean=mean,
@@ -223,16 +214,10 @@ class Run:
 
     def eye(self, autoencoder: Autoencoder, heads: Heads, latents: np.ndarray) -> LocalModel:
         """A local model that sees, and does not know yet what to make of it."""
-        config, sizes = self.config, autoencoder.config
+        config = self.config
         set_seed(config.eye.seed)
         model = LocalModel(
-            frame_shape=sizes.frame_shape,
-            action_size=self.dataset.spec.action_size,
-            patch=sizes.patch,
-            keypoints=sizes.keypoints,
-            channels=config.channels,
-            memory=config.memory,
-            width=config.local_width,
+            **sizes_of(config, self.dataset)["local_model"],
             scale=heads.config.latent_scale,
             change_scale=heads.config.change_scale,
             reward_mean=heads.config.reward_mean,
