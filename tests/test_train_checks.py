@@ -11,6 +11,7 @@ from accelerate.state import AcceleratorState
 from wm_gym.data import Dataset, DatasetSpec
 from wm_gym.data.collect import Recipe, collect_episodes
 from wm_gym.programs.train import PRESETS, train
+from wm_gym.programs.train_config import check_data
 from wm_gym.programs.train_sizes import sizes_of
 from wm_gym.training.checkpoint import load_checkpoint, save_checkpoint
 
@@ -180,3 +181,21 @@ def test_what_is_checked_before_training_is_what_is_trained(data, trained):
         for key, size in sizes.items():
             found = saved[name]["config"][key]
             assert found == (list(size) if isinstance(size, tuple) else size)
+
+
+@pytest.mark.parametrize(
+    ("picture", "told"),
+    [
+        ((66, 96, 3), r"divisor of the frame's 66×96: give --patch 6 \(of \[1, 2, 3, 6\], which "
+                      r"fit\), or log or import pictures of another size, such as 64×96"),
+        ((67, 97, 3), r"divisor of the frame's 67×97: log or import .*, such as 64×96"),
+    ],
+    ids=["66×96", "67×97"],
+)  # fmt: skip
+def test_a_patch_that_does_not_fit_says_which_patches_and_pictures_do(data, picture, told):
+    dataset = Dataset.open(data)
+    dataset = replace(dataset, spec=replace(dataset.spec, picture=picture))
+    with pytest.raises(ValueError, match=told):
+        check_data(tiny(data, data, patch=8), dataset)
+    if picture == (66, 96, 3):
+        check_data(tiny(data, data, patch=6), dataset)
