@@ -1,8 +1,11 @@
 """`wm-gym train` says at once what it cannot go on from, or could not save in the end."""
 
 import json
+import re
 import shutil
+from contextlib import redirect_stderr
 from dataclasses import replace
+from itertools import count
 
 import pytest
 import torch
@@ -10,6 +13,7 @@ from accelerate.state import AcceleratorState
 
 from wm_gym.data import Dataset, DatasetSpec
 from wm_gym.data.collect import Recipe, collect_episodes
+from wm_gym.programs import progress
 from wm_gym.programs.train import PRESETS, train
 from wm_gym.programs.train_config import check_data
 from wm_gym.programs.train_sizes import sizes_of
@@ -58,7 +62,13 @@ def tiny(data, out, **settings):
 @pytest.fixture(scope="module")
 def trained(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained") / "run"
-    train(tiny(data, folder))
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        (folder.parent / "told.txt").open("w") as told,
+        redirect_stderr(told),
+    ):
+        patched.setattr(progress, "clock", count(0, 31).__next__)
+        train(tiny(data, folder))
     return folder
 
 
@@ -199,3 +209,10 @@ def test_a_patch_that_does_not_fit_says_which_patches_and_pictures_do(data, pict
         check_data(tiny(data, data, patch=8), dataset)
     if picture == (66, 96, 3):
         check_data(tiny(data, data, patch=6), dataset)
+
+
+def test_training_says_where_it_is_without_a_terminal(trained):
+    told = (trained.parent / "told.txt").read_text()
+    assert re.search(r"latents: \d+ of \d+ frames \(\d+%\), \S+ gone", told)
+    for part in PARTS:
+        assert f"{part}: 1 of 2 steps (50%), 00:31 gone, about 00:31 left" in told

@@ -17,7 +17,6 @@ from accelerate.utils import set_seed
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from wm_gym.data import Dataset, WindowBatch, Windows
 from wm_gym.data.windows import Batches
@@ -27,6 +26,7 @@ from wm_gym.models.global_model import GlobalModel
 from wm_gym.models.heads import Heads
 from wm_gym.models.local_model import LocalModel
 from wm_gym.models.world_model import fast_bfloat16
+from wm_gym.programs.progress import Bar
 from wm_gym.programs.train_checks import CHECKPOINT, with_remedy
 from wm_gym.programs.train_config import Train
 from wm_gym.programs.train_sizes import sizes_of
@@ -113,7 +113,7 @@ class Run:
         path = home / f"{name}-{identity(model, self.dataset.hash)[:12]}.npy"
         if not path.exists():
             device = self.accelerator.device
-            bar = tqdm(total=self.dataset.num_frames, unit="frame", desc=name, disable=None)
+            bar = self._bar(name, self.dataset.num_frames, "frame")
             with bar, torch.autocast(device.type, torch.bfloat16, precision() != "no"):
                 found = encode_dataset(encode, self.dataset, device, bar.update)
             if self.accelerator.is_main_process:
@@ -261,6 +261,11 @@ class Run:
         known = {"dataset": self.dataset.hash, **parts}
         return Trainer(model, config, self.accelerator, known)
 
+    def _bar(self, desc: str, total: int, unit: str, initial: int = 0) -> Bar:
+        """One for all processes."""
+        hidden = not self.accelerator.is_main_process
+        return Bar(desc, total, unit=unit, initial=initial, hidden=hidden)
+
     def _windows(self, trainer: Trainer[Any], length: int) -> Windows:
         return Windows(
             self.dataset, length=length, batch_size=trainer.config.batch_size,
@@ -287,13 +292,7 @@ class Run:
             state = load_checkpoint(checkpoint)
             with with_remedy(folder):
                 trainer.load_state_dict(state)
-        bar = tqdm(
-            total=trainer.config.updates,
-            initial=trainer.step,
-            unit="step",
-            disable=None,
-            desc=folder.name,
-        )
+        bar = self._bar(folder.name, trainer.config.updates, "step", trainer.step)
         saved, recent = time.monotonic(), list[Update]()
         with bar, interrupts() as interrupted:
             for update in trainer.train(batches, loss):
