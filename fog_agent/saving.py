@@ -10,8 +10,6 @@ which settings bound. Networks are built once their tensors are known to fit.
 """
 
 import json
-import os
-import secrets
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +25,7 @@ from safetensors.torch import save as bytes_of
 from fog_agent import trees
 from fog_agent.abilities import restorable_model, snapshots
 from fog_agent.config import FoGConfig, from_json, to_json
+from fog_agent.files import atomic_file
 from fog_agent.learner import Learner
 from fog_agent.protocol import DifferentiableEnv
 from fog_agent.restoring import check_weights, count, restore_env, restore_training
@@ -48,17 +47,9 @@ _MEMBERS = {
 
 def save(agent: "FoG", path: Path, *, policy_only: bool) -> Path:
     path = path.with_name(f"{path.name}.zip") if path.suffix != ".zip" else path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        with zipfile.ZipFile(temporary, "w") as parts:
-            for name, content in _parts(agent, policy_only=policy_only).items():
-                parts.writestr(name, content)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_file(path) as file, zipfile.ZipFile(file, "w") as parts:
+        for name, content in _parts(agent, policy_only=policy_only).items():
+            parts.writestr(name, content)
     return path
 
 

@@ -158,6 +158,10 @@ class LeRobotSource:
 
     def spec(self) -> DatasetSpec:
         name = self.system or self.info.get("robot_type") or self.folder.resolve().name
+        if not isinstance(name, str):
+            raise ValueError(
+                f"{self.name}: robot_type is {name!r}, expected the system's name; give --system"
+            )
         asked = {"columns": asdict(self.columns), "camera": self.camera}
         bounds, first = self.bounds, first_whole(self.name, len(self), self.episode)
         return DatasetSpec(

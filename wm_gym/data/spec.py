@@ -92,6 +92,8 @@ class DatasetSpec:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "DatasetSpec":
+        if not isinstance(system := content.get("robot_type"), str | None):
+            raise ValueError(f"robot_type is {system!r}, expected the system's name")
         facts = {
             name: Fact(dtype=fact["dtype"], shape=tuple(fact["shape"]))
             for name, fact in content["facts"].items()

@@ -17,7 +17,6 @@ from accelerate.utils import set_seed
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from wm_gym.data import Dataset, WindowBatch, Windows
 from wm_gym.data.windows import Batches
@@ -29,8 +28,10 @@ from wm_gym.models.heads import Heads
 from wm_gym.models.local_model import LocalModel
 from wm_gym.models.rewards import are_rare
 from wm_gym.models.world_model import fast_bfloat16
+from wm_gym.programs.progress import Bar
 from wm_gym.programs.train_checks import CHECKPOINT, with_remedy
-from wm_gym.programs.train_config import Train, context_of, patch_of
+from wm_gym.programs.train_config import Train
+from wm_gym.programs.train_sizes import sizes_of
 from wm_gym.storage.files import write_atomically
 from wm_gym.training.autoencoder import ReconstructionLoss, median_frame
 from wm_gym.training.checkpoint import identity, load_checkpoint, save_checkpoint
@@ -81,12 +82,8 @@ class Run:
     def autoencoder(self) -> Autoencoder:
         config, dataset = self.config, self.dataset
         set_seed(config.autoencoder.seed)  # a program may: for the first weights
-        model = Autoencoder(
-            frame_shape=dataset.spec.picture,
-            patch=patch_of(config, dataset),
-            keypoints=config.keypoints,
-            channels=config.channels,
-        ).to(memory_format=torch.channels_last)
+        model = Autoencoder(**sizes_of(config, dataset)["autoencoder"])
+        model.to(memory_format=torch.channels_last)
         background = to_unit(torch.from_numpy(median_frame(dataset)))
         model.set_background(background)
         trainer = self._trainer(model, config.autoencoder)
@@ -119,7 +116,7 @@ class Run:
         path = home / f"{name}-{identity(model, self.dataset.hash)[:12]}.npy"
         if not path.exists():
             device = self.accelerator.device
-            bar = tqdm(total=self.dataset.num_frames, unit="frame", desc=name, disable=None)
+            bar = self._bar(name, self.dataset.num_frames, "frame")
             with bar, torch.autocast(device.type, torch.bfloat16, precision() != "no"):
                 found = encode_dataset(encode, self.dataset, device, bar.update)
             if self.accelerator.is_main_process:
@@ -137,12 +134,7 @@ class Run:
         scales = Scales.of(dataset, latents)
         set_seed(config.global_model.seed)
         model = GlobalModel(
-            latent_size=autoencoder.latent_size,
-            action_size=dataset.spec.action_size,
-            context=context_of(config, dataset),
-            width=config.width,
-            blocks=config.blocks,
-            action_encoding=config.action_encoding,
+            **sizes_of(config, dataset)["global_model"],
             latent_scale=scales.latent,
             change_scale=scales.change,
         )
@@ -202,8 +194,7 @@ class Run:
         mean, spread = reward_scale(torch.from_numpy(self.dataset.reward))
         set_seed(config.heads.seed)
         model = Heads(
-            latent_size=dreamt.latent_size,
-            action_size=dreamt.action_size,
+            **sizes_of(config, self.dataset)["heads"],
             latent_scale=dreamt.latent_scale,
             change_scale=dreamt.change_scale,
             reward_mean=mean,
@@ -249,16 +240,10 @@ class Run:
 
     def eye(self, autoencoder: Autoencoder, heads: Heads, latents: np.ndarray) -> LocalModel:
         """A local model that sees, and does not know yet what to make of it."""
-        config, sizes = self.config, autoencoder.config
+        config = self.config
         set_seed(config.eye.seed)
         model = LocalModel(
-            frame_shape=sizes.frame_shape,
-            action_size=self.dataset.spec.action_size,
-            patch=sizes.patch,
-            keypoints=sizes.keypoints,
-            channels=config.channels,
-            memory=config.memory,
-            width=config.local_width,
+            **sizes_of(config, self.dataset)["local_model"],
             scale=heads.config.latent_scale,
             change_scale=heads.config.change_scale,
             reward_mean=heads.config.reward_mean,
@@ -306,6 +291,11 @@ class Run:
         known = {"dataset": self.dataset.hash, **parts}
         return Trainer(model, config, self.accelerator, known)
 
+    def _bar(self, desc: str, total: int, unit: str, initial: int = 0) -> Bar:
+        """One for all processes."""
+        hidden = not self.accelerator.is_main_process
+        return Bar(desc, total, unit=unit, initial=initial, hidden=hidden)
+
     def _windows(self, trainer: Trainer[Any], length: int) -> Windows:
         return Windows(
             self.dataset, length=length, batch_size=trainer.config.batch_size,
@@ -332,13 +322,7 @@ class Run:
             state = load_checkpoint(checkpoint)
             with with_remedy(folder):
                 trainer.load_state_dict(state)
-        bar = tqdm(
-            total=trainer.config.updates,
-            initial=trainer.step,
-            unit="step",
-            disable=None,
-            desc=folder.name,
-        )
+        bar = self._bar(folder.name, trainer.config.updates, "step", trainer.step)
         saved, recent = time.monotonic(), list[Update]()
         with bar, interrupts() as interrupted:
             for update in trainer.train(batches, loss):
