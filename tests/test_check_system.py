@@ -103,7 +103,7 @@ def test_what_cannot_be_pickled_is_refused():
     ("changes", "words"),
     [
         ({"reward": lambda s, a, n: np.asarray(np.nan)}, "the reward is nan"),
-        ({"coverage": lambda s: np.asarray(1.5)}, "the coverage is 1.5"),
+        ({"coverage": lambda s: np.asarray(1.5)}, "the progress is 1.5"),
     ],
 )
 def test_wrong_records_are_refused(changes, words):

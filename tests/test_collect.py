@@ -69,7 +69,7 @@ def test_what_is_logged_is_what_happened(dots):
     assert truncated
     assert episode.truncated
     assert not episode.terminated
-    assert episode.task == DOT.tasks[0]
+    assert episode.task == DOT.tasks[0].description
 
 
 def test_push_t_costs_less_than_4_kb_a_frame(tmp_path):

@@ -42,7 +42,7 @@ def test_its_record_describes_it(env_id):
     assert env.metadata["render_fps"] == system.fps
     assert info["state"].shape == (len(system.state_names),)
     assert set(info) == {"coverage", "best_coverage", "is_success", "state", "contact"}
-    assert env.unwrapped.task_description == system.tasks[0]
+    assert env.unwrapped.task_description == system.tasks[0].description
     assert env.get_wrapper_attr("_max_episode_steps") == system.horizon
     assert env.spec.max_episode_steps is None  # a TimeLimit would hide the gradient hook
 

@@ -71,5 +71,5 @@ def _state(seed: int) -> Float[np.ndarray, "s=7"]:
     while True:
         tool = rng.uniform(30, 120, size=2)
         state = np.concatenate([tool, GOAL + rng.normal(size=3) * SPREAD, np.zeros(2)])
-        if PUSH_T.coverage(state) > COVERED:
+        if PUSH_T.progress_of(state) > COVERED:
             return state

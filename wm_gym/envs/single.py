@@ -26,7 +26,7 @@ class WorldEnv(gym.Env[np.ndarray, np.ndarray]):
         self.render_mode = checked_render_mode(render_mode, self.metadata["render_modes"])
         self.observation_space, self.action_space = world.observation_space, system.action_space
         self.system = system
-        self.task_description = self.task = system.tasks[0]
+        self.task_description = self.task = system.tasks[0].description
         self._episodes = Episodes(world, rules)
         self._window: Window | None = None
 

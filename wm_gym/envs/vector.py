@@ -60,7 +60,7 @@ class WorldVectorEnv(VectorEnv[Obs, np.ndarray, np.ndarray]):
         with explain_memory(self.num_envs):  # spaces keep the bounds of every number in a batch
             self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self.task_description = self.task = system.tasks[0]
+        self.task_description = self.task = system.tasks[0].description
         self._episodes = Episodes(world, rules)
         self._all = np.ones(self.num_envs, bool)
 

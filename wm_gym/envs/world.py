@@ -151,7 +151,7 @@ class SimulatedWorld:
         return np.stack([self._simulators[i].frame() for i in np.flatnonzero(which)])
 
     def coverage(self) -> Float[np.ndarray, "b"]:
-        return self.system.coverage(self._state)
+        return self.system.progress_of(self._state)
 
     def ended(self) -> Bool[np.ndarray, "b"]:
         """A simulator can always be stepped on."""

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -113,7 +112,7 @@ def _write(world_model: WorldModel, folder: Path, readme: str | None) -> None:
             "system": card.system,
             "denoising_steps": card.denoising_steps,
             "facts": dict(card.facts),
-            **({} if card.origin is None else {"origin": asdict(card.origin)}),
+            **({} if card.origin is None else {"origin": card.origin.to_json()}),
             "parts": {
                 name: {"class": type(part).__name__, "config": _settings(name, part)}
                 for name, part in parts.items()

@@ -165,13 +165,16 @@ def origin_of(dataset: Dataset) -> Origin | None:
     """What a dream needs to know of a system that nobody registered, or not as it was logged:
     resized, or with actions that are held."""
     spec = dataset.spec
+    tasks = tuple(task[:LONGEST_TEXT] for task in dataset.tasks)
     origin = Origin(
         fps=spec.fps,
         horizon=int(dataset.index["length"].max()) - 1,
-        task=str(dataset.index["task"][0])[:LONGEST_TEXT],
+        task=tasks[0] if len(tasks) > 1 else str(dataset.index["task"][0])[:LONGEST_TEXT],
         has_reward=spec.has_reward,
-        has_coverage="coverage" in spec.facts,
+        has_coverage=spec.progress_fact is not None,
         bounds=spec.bounds,
+        tasks=tasks if len(tasks) > 1 else (),
+        proprio_names=spec.proprio_names,
     )
     record = registered_as_logged(
         spec.robot_type or "", origin, frame_shape=spec.picture, action_size=spec.action_size

@@ -9,12 +9,14 @@ from wm_gym.systems.registry import (
     Pilot,
     Simulator,
     System,
+    TaskSimulator,
     Tool,
     register_dream,
     register_system,
     registered_systems,
     system_named,
 )
+from wm_gym.systems.task import Task, success_of, task_index
 
 for _system in (PUSH_T, DOT):
     register_system(_system)
@@ -29,10 +31,14 @@ __all__ = [
     "Pilot",
     "Simulator",
     "System",
+    "Task",
+    "TaskSimulator",
     "Tool",
     "check_system",
     "register_system",
     "registered_systems",
+    "success_of",
     "system_from",
     "system_named",
+    "task_index",
 ]

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from wm_gym.systems.behaviours import noisy, smooth
 from wm_gym.systems.registry import System, Tool
+from wm_gym.systems.task import Task
 
 HEIGHT, WIDTH = 48, 64
 GOAL = np.array([44.0, 16.0, 9.0])
@@ -22,7 +23,7 @@ LOW, HIGH = np.array([0.0, 0.0, 3.0]), np.array([WIDTH, HEIGHT, 12.0])
 _PIXEL_Y, _PIXEL_X = np.mgrid[:HEIGHT, :WIDTH] + 0.5
 
 
-def coverage(state: Float[np.ndarray, "*n s=3"]) -> Float[np.ndarray, "*n"]:
+def progress(state: Float[np.ndarray, "*n s=3"]) -> Float[np.ndarray, "*n"]:
     """1 at the goal, falling off over about 10 px."""
     return np.asarray(np.exp(-np.square(state - GOAL).sum(-1) / 100.0))
 
@@ -33,6 +34,11 @@ def reward(
     next_state: Float[np.ndarray, "*n s=3"],
 ) -> Float[np.ndarray, "*n"]:
     return np.asarray(-np.sqrt(np.square(next_state - GOAL).sum(-1)) / WIDTH)
+
+
+def proprioception(state: Float[np.ndarray, "*n s=3"]) -> Float[np.ndarray, "*n p=2"]:
+    """Where it is, in pixels."""
+    return state[..., :2]
 
 
 def disc(x: float, y: float, radius: float) -> Bool[np.ndarray, "h w"]:
@@ -82,12 +88,14 @@ DOT = System(
     state_low=tuple(LOW),
     state_high=tuple(HIGH),
     reward=reward,
-    coverage=coverage,
+    progress=progress,
+    proprioception=proprioception,
+    proprio_names=("x", "y"),
     fps=10,
     context=96,
     horizon=120,
     success_threshold=0.9,
-    tasks=("Move the disc onto the ring.",),
+    tasks=(Task("ring", "Move the disc onto the ring."),),
     behaviours={"smooth": smooth(3), "noisy": noisy(3)},
     play={"smooth": 0.5, "noisy": 0.5},
     tool=Tool(position=("x", "y"), board=(64.0, 48.0), reach=4.0),

@@ -4,15 +4,17 @@ needs."""
 import math
 import reprlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from wm_gym.systems.registry import System, registered_systems, system_named
+from wm_gym.systems.task import Task, as_task
 
 LONGEST_TEXT, LARGEST_COUNT = 1000, 10**6
+MOST_NAMES = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,8 @@ class Origin:
     """Transitions of the longest episode that was logged."""
 
     task: str = ""
+    """A sentence; the first where there are several."""
+
     has_reward: bool = True
     """False: nobody logged one, and dreams say 0."""
 
@@ -60,28 +64,65 @@ class Origin:
     bounds: Bounds | None = None
     """None: the system itself takes [−1, 1]."""
 
+    tasks: tuple[str, ...] = ()
+    """Sentences, by index, where there are several."""
+
+    proprio_names: tuple[str, ...] = ()
+    """What proprioception was logged beside the pictures, number by number."""
+
     def __post_init__(self) -> None:
         for name in ("fps", "horizon"):
             if not 1 <= getattr(self, name) <= LARGEST_COUNT:
                 raise ValueError(
                     f"origin's {name} is {getattr(self, name)}, expected 1 to {LARGEST_COUNT}"
                 )
-        if len(self.task) > LONGEST_TEXT:
-            raise ValueError(f"origin's task is {reprlib.repr(self.task)}, expected less of it")
+        for text in (self.task, *self.tasks, *self.proprio_names):
+            if len(text) > LONGEST_TEXT:
+                raise ValueError(f"origin's task is {reprlib.repr(text)}, expected less of it")
+        if self.tasks and (len(set(self.tasks)) < max(2, len(self.tasks))):
+            raise ValueError(
+                f"origin's tasks are {reprlib.repr(self.tasks)}, expected several, each once"
+            )
+        if self.tasks and self.tasks[0] != self.task:
+            raise ValueError(
+                f"origin's task is {reprlib.repr(self.task)}, expected the first of its tasks, "
+                f"{reprlib.repr(self.tasks[0])}"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """What came later is left out where it says nothing: older readers know no more."""
+        content = asdict(self)
+        return {k: v for k, v in content.items() if v or k not in _LISTS}
 
     @classmethod
     def from_json(cls, content: Any) -> "Origin":
         kinds = {"fps": int, "horizon": int, "task": str, "has_reward": bool, "has_coverage": bool}
-        if not isinstance(content, Mapping) or set(content) != {*kinds, "bounds"}:
+        known = {*kinds, "bounds"}
+        if not isinstance(content, Mapping) or set(content) - set(_LISTS) != known:
             raise ValueError(
-                f"origin is {reprlib.repr(content)}, expected a table of {[*kinds, 'bounds']}"
+                f"origin is {reprlib.repr(content)}, expected a table of {[*kinds, 'bounds']}, "
+                f"and perhaps of {list(_LISTS)}"
             )
         for name, kind in kinds.items():
             if type(content[name]) is not kind:
                 raise ValueError(
                     f"origin's {name} is {reprlib.repr(content[name])}, expected a {kind.__name__}"
                 )
-        return cls(**{**content, "bounds": bounds_from_json(content["bounds"])})
+        lists = {name: names_from_json(content[name], name) for name in _LISTS if name in content}
+        return cls(**{**content, **lists, "bounds": bounds_from_json(content["bounds"])})
+
+
+_LISTS = ("tasks", "proprio_names")
+
+
+def names_from_json(content: Any, what: str) -> tuple[str, ...]:
+    if not isinstance(content, list) or len(content) > MOST_NAMES:
+        raise ValueError(
+            f"{what} are {reprlib.repr(content)}, expected a list of at most {MOST_NAMES} strings"
+        )
+    if not all(type(text) is str for text in content):
+        raise ValueError(f"{what} are {reprlib.repr(content)}, expected strings")
+    return tuple(content)
 
 
 def bounds_from_json(content: Any) -> Bounds | None:
@@ -97,12 +138,18 @@ def bounds_from_json(content: Any) -> Bounds | None:
 def registered_as_logged(
     name: str, origin: Origin, *, frame_shape: tuple[int, int, int], action_size: int
 ) -> System | None:
-    """The record of this name, if there is one and the log has its rate, pictures and actions."""
+    """The record of this name, if there is one and the log has its rate, pictures, actions, tasks
+    and proprioception, or none of that."""
     if name not in registered_systems():
         return None
     record = system_named(name)
     sizes = (record.fps, record.frame_shape, record.action_size)
     if (origin.fps, frame_shape, action_size) != sizes:
+        return None
+    sentences = tuple(task.description for task in record.tasks)
+    if (len(sentences) > 1 or origin.tasks) and origin.tasks != sentences:
+        return None
+    if origin.proprio_names not in ((), record.proprio_names):
         return None
     unit = Bounds(low=(-1.0,) * action_size, high=(1.0,) * action_size)
     return record if origin.bounds in (None, unit) else None
@@ -128,6 +175,7 @@ def system_from(
             f"the bounds are of {len(origin.bounds.low)} numbers, "
             f"expected one for each of {action_size} of an action"
         )
+    tasks = tuple(as_task(text) for text in origin.tasks or (origin.task or name,))
     return System(
         name=name,
         simulators={},
@@ -136,19 +184,26 @@ def system_from(
         state_low=(),
         state_high=(),
         reward=_unknown,
-        coverage=_unknown,
         fps=origin.fps,
         context=context,
         horizon=origin.horizon,
         success_threshold=_threshold(name),
-        tasks=(origin.task or name,),
+        tasks=tuple(_as_registered(name, task) for task in tasks),
+        proprioception=_unknown if origin.proprio_names else None,
+        proprio_names=origin.proprio_names,
     )
 
 
 def _threshold(name: str) -> float:
-    """A coverage means the same at another rate or size."""
+    """Progress means the same at another rate or size."""
     return system_named(name).success_threshold if name in registered_systems() else 0.95
 
 
+def _as_registered(name: str, task: Task) -> Task:
+    """The record's task of that sentence: its name and threshold are in no log."""
+    known = system_named(name).tasks if name in registered_systems() else ()
+    return next((one for one in known if one.description == task.description), task)
+
+
 def _unknown(*_: np.ndarray) -> np.ndarray:
-    raise ValueError("nobody registered this system: its rewards and coverages are in logs alone")
+    raise ValueError("nobody registered this system: what its states mean is in logs alone")

@@ -4,7 +4,7 @@ A new system is one record and one simulator; shells, data and dreams take every
 record. `systems/dot.py` is the smallest complete example.
 """
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -12,8 +12,9 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Float32, Int, UInt8
 
+from wm_gym.systems.task import as_task, check_threshold, success_of
 from wm_gym.types import Info
 
 
@@ -49,6 +50,14 @@ class Simulator(Protocol):
         """The same snapshot always has the same future."""
 
 
+@runtime_checkable
+class TaskSimulator(Simulator, Protocol):
+    """The simulator of a system with several tasks; those with one need not know."""
+
+    def set_task(self, task: int) -> None:
+        """Of the episodes that `start` and `place` begin from now on. A snapshot has its own."""
+
+
 Pilot: TypeAlias = Generator[np.ndarray | None, Info, None]
 """A behaviour at work: first yields the state to start from (None: the start rule), then actions;
 is sent `info` in return."""
@@ -70,6 +79,16 @@ class Tool:
     """How far an action of 1 moves it."""
 
 
+@dataclass(frozen=True)
+class _Alias:
+    """Tells a `coverage` that is only the progress from one that somebody gave."""
+
+    progress: Callable[..., Float[np.ndarray, "*n"]]
+
+    def __call__(self, *asked: np.ndarray) -> Float[np.ndarray, "*n"]:
+        return self.progress(*asked)
+
+
 @dataclass(frozen=True, kw_only=True)
 class System:
     """Everything that shells, data and dreams need to know about one system."""
@@ -89,10 +108,8 @@ class System:
 
     state_high: tuple[float, ...]
     reward: Callable[..., Float[np.ndarray, "*n"]]
-    """r(state, action, next_state), over any leading axes."""
-
-    coverage: Callable[[Float[np.ndarray, "*n s"]], Float[np.ndarray, "*n"]]
-    """Share of the task achieved in a state, in [0, 1]."""
+    """r(state, action, next_state), over any leading axes; r(state, action, next_state, task) where
+    there are several tasks, with an index for each of those states. Ask for it by `reward_of`."""
 
     fps: int
     """Control steps per second."""
@@ -104,8 +121,25 @@ class System:
     """Steps of an episode."""
 
     success_threshold: float
-    tasks: tuple[str, ...]
-    """Names of its tasks; the index is the task id."""
+    """Progress beyond which a task is done that has no threshold of its own."""
+
+    tasks: Sequence[Any]
+    """What it can be asked for, by index: a tuple of `Task`s. A sentence alone becomes one."""
+
+    progress: Callable[..., Float[np.ndarray, "*n"]] | None = None
+    """Share of the task that is achieved in a state, in [0, 1], over any leading axes;
+    progress(state, task) where there are several tasks. Ask for it by `progress_of`. None: nobody
+    knows."""
+
+    coverage: Callable[..., Float[np.ndarray, "*n"]] | None = None
+    """What `progress` was called, and an alias of it."""
+
+    proprioception: Callable[..., Float[np.ndarray, "*n p"]] | None = None
+    """What the robot feels of itself in a state, beside the picture, over any leading axes; never
+    the pose of what it handles. Ask for it by `proprio_of`."""
+
+    proprio_names: tuple[str, ...] = ()
+    """One for each of its numbers."""
 
     behaviours: Mapping[str, Behaviour] = field(default_factory=dict)
     """How it can be driven to log data."""
@@ -133,8 +167,13 @@ class System:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         if not len(self.state_names) == len(self.state_low) == len(self.state_high):
             raise ValueError("state_names, state_low and state_high are not of equal length")
-        if not self.tasks:
-            raise ValueError(f"system {self.name!r} needs at least one task")
+        self._settle_tasks()
+        self._settle_progress()
+        if (self.proprioception is None) == bool(self.proprio_names):
+            raise ValueError(
+                f"proprio_names are {self.proprio_names} and proprioception is "
+                f"{self.proprioception}, expected both or neither: a name for each of its numbers"
+            )
         if self.play and abs(sum(self.play.values()) - 1) > 1e-6:
             raise ValueError(f"the shares of play are {dict(self.play)}, expected a sum of 1")
         if not set(self.play) <= set(self.behaviours):
@@ -145,6 +184,73 @@ class System:
             raise ValueError(
                 f"the tool's position is {self.tool.position}, expected two of {self.state_names}"
             )
+
+    def _settle_tasks(self) -> None:
+        if not self.tasks:
+            raise ValueError(f"system {self.name!r} needs at least one task")
+        if isinstance(self.tasks, str):
+            raise ValueError(f"tasks are {self.tasks!r}, expected a tuple of them")
+        tasks = tuple(as_task(task) for task in self.tasks)
+        for what in ("name", "description"):
+            told = [getattr(task, what) for task in tasks]
+            if len(set(told)) < len(told):
+                raise ValueError(f"the tasks' {what}s are {told}, expected each once")
+        check_threshold(self.success_threshold, "success_threshold")
+        object.__setattr__(self, "tasks", tasks)
+
+    def _settle_progress(self) -> None:
+        """`coverage` is read as `progress` where somebody gave it, also to `replace`."""
+        progress = self.progress
+        if self.coverage is not None and not isinstance(self.coverage, _Alias):
+            progress = self.coverage
+        object.__setattr__(self, "progress", progress)
+        object.__setattr__(self, "coverage", None if progress is None else _Alias(progress))
+
+    @property
+    def success_thresholds(self) -> tuple[float, ...]:
+        """One for each task."""
+        own = [task.success_threshold for task in self.tasks]
+        return tuple(float(self.success_threshold if t is None else t) for t in own)
+
+    @property
+    def proprio_size(self) -> int:
+        """Numbers of proprioception, 0 without."""
+        return len(self.proprio_names)
+
+    def reward_of(
+        self,
+        state: Float[np.ndarray, "*n s"],
+        action: Float[np.ndarray, "*n a"],
+        next_state: Float[np.ndarray, "*n s"],
+        task: Int[np.ndarray, "*n"] | int = 0,
+    ) -> Float[np.ndarray, "*n"]:
+        return np.asarray(self.reward(state, action, next_state, *self.asked(task, state)))
+
+    def progress_of(
+        self, state: Float[np.ndarray, "*n s"], task: Int[np.ndarray, "*n"] | int = 0
+    ) -> Float[np.ndarray, "*n"]:
+        """NaN where nobody knows."""
+        if self.progress is None:
+            return np.full(np.shape(state)[:-1], np.nan)
+        return np.asarray(self.progress(state, *self.asked(task, state)))
+
+    def success_of(
+        self, progress: Float[np.ndarray, "*n"], task: Int[np.ndarray, "*n"] | int = 0
+    ) -> Bool[np.ndarray, "*n"]:
+        return success_of(progress, task, thresholds=self.success_thresholds)
+
+    def proprio_of(self, state: Float[np.ndarray, "*n s"]) -> Float32[np.ndarray, "*n p"]:
+        if self.proprioception is None:
+            raise ValueError(f"system {self.name!r} has no proprioception")
+        return np.asarray(self.proprioception(state), np.float32)
+
+    def asked(
+        self, task: Int[np.ndarray, "*n"] | int, state: Float[np.ndarray, "*n s"]
+    ) -> tuple[np.ndarray, ...]:
+        """What `reward` and `progress` are given after states: nothing where there is one task."""
+        if len(self.tasks) == 1:
+            return ()
+        return (np.broadcast_to(np.asarray(task, np.int64), np.shape(state)[:-1]),)
 
     @property
     def observation_space(self) -> spaces.Box:
@@ -208,6 +314,7 @@ __all__ = [
     "Pilot",
     "Simulator",
     "System",
+    "TaskSimulator",
     "Tool",
     "register_system",
     "registered_systems",

@@ -10,10 +10,18 @@ from wm_gym.systems.pusht.play import correct, push
 from wm_gym.systems.pusht.reward import reward
 from wm_gym.systems.pusht.simulator import REACH
 from wm_gym.systems.registry import System, Tool
+from wm_gym.systems.task import Task
 
 
-def _coverage(state: Float[np.ndarray, "*n s"]) -> Float[np.ndarray, "*n"]:
+def _progress(state: Float[np.ndarray, "*n s"]) -> Float[np.ndarray, "*n"]:
+    """Its coverage: the share of the goal under the block."""
     return geometry.coverage(state[..., 2:5])
+
+
+def _proprioception(state: Float[np.ndarray, "*n s"]) -> Float[np.ndarray, "*n p=2"]:
+    """The tool's place in pixels of 512, as gym-pusht's `agent_pos` and `observation.state` of
+    LeRobot's dataset of it."""
+    return state[..., :2]
 
 
 PUSH_T = System(
@@ -28,12 +36,14 @@ PUSH_T = System(
     state_low=(-100.0, -100.0, -100.0, -100.0, -1e4, -2e3, -2e3),
     state_high=(612.0, 612.0, 612.0, 612.0, 1e4, 2e3, 2e3),
     reward=reward,
-    coverage=_coverage,
+    progress=_progress,
+    proprioception=_proprioception,
+    proprio_names=("x", "y"),
     fps=5,
     context=4,
     horizon=150,
     success_threshold=0.95,
-    tasks=("Push the T onto its outline.",),
+    tasks=(Task("push-t", "Push the T onto its outline."),),
     behaviours={
         "smooth": smooth(2),
         "noisy": noisy(2),
