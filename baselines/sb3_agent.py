@@ -1,9 +1,7 @@
 """Stable-Baselines3's `learn` turned inside out: updates are yielded, and the caller decides."""
 
 import io
-import os
 import pickle
-import secrets
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch.optim import Optimizer
 from tqdm import tqdm
 
+from baselines.files import atomic_file
 from baselines.sb3_vec_env import Sb3VecEnv
 from baselines.settings import Settings, check_timesteps
 
@@ -188,7 +187,8 @@ class Sb3Agent:
         }  # fmt: skip
         with zipfile.ZipFile(whole, "a") as archive:
             archive.writestr(_REST, pickle.dumps(rest))
-        _write_atomically(_zip(path), whole.getvalue())
+        with atomic_file(_zip(path)) as file:
+            file.write(whole.getvalue())
 
     @classmethod
     def load(cls, path: str | Path, env: Env | None = None) -> Self:
@@ -303,16 +303,3 @@ def _later_seed(seed: int, samples: int) -> int:
 def _zip(path: str | Path) -> Path:
     path = Path(path)
     return path if path.suffix == ".zip" else path.with_name(f"{path.name}.zip")
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

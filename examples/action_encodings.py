@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import tyro
 from accelerate import Accelerator
-from tqdm import tqdm
 
 from wm_gym.data import Dataset
 from wm_gym.evaluation.rollouts import Dreamer, Rollouts, dream_rollouts, plans, probe_of
 from wm_gym.models.actions import ENCODINGS
 from wm_gym.models.world_model import Card, WorldModel
+from wm_gym.programs.progress import Bar
 from wm_gym.programs.train_config import Train
 from wm_gym.programs.train_parts import Run, precision
 from wm_gym.systems import PUSH_T
@@ -87,14 +87,14 @@ def block_errors(model: WorldModel, dataset: Dataset, rollouts: int) -> list[flo
         dataset, context=model.context, horizon=PUSH_T.horizon, rollouts=rollouts, seed=0
     )
     dreamer = Dreamer(model=model, denoising_steps=1, seed=0)
-    with tqdm(total=rollouts, desc="dreaming", unit="rollout", disable=None) as bar:
+    with Bar(total=rollouts, desc="dreaming", unit="rollout") as bar:
         parts = list(noted(dream_rollouts(dreamer, probe_of(PUSH_T), dataset, plan), bar))
     joined = Rollouts.joined(parts)
     medians = np.median(joined.figures["block_position"], axis=1)
     return [float(medians[joined.steps.index(step)]) for step in STEPS]
 
 
-def noted(parts: Iterator[Rollouts], bar: "tqdm[None]") -> Iterator[Rollouts]:
+def noted(parts: Iterator[Rollouts], bar: Bar) -> Iterator[Rollouts]:
     for part in parts:
         bar.update(len(part.first_row))
         yield part

@@ -10,8 +10,8 @@ import gymnasium as gym
 import numpy as np
 import tyro
 from headline.video import write_video
-from tqdm import tqdm
 
+from wm_gym.programs.progress import each
 from wm_gym.systems import PUSH_T
 
 CONTEXT = PUSH_T.context
@@ -42,7 +42,7 @@ def main(config: Dream) -> None:
     real = gym.make("Real-PushT-v0", horizon=config.steps + 1)
     dream = gym.make("WM-PushT-v0", horizon=config.steps + 1, world_model=world_model, ends=False)
     clips = []
-    for seed in tqdm(range(config.seed, config.seed + config.episodes), unit="episode"):
+    for seed in each(range(config.seed, config.seed + config.episodes), unit="episode"):
         frames, actions, coverage = drive(real, config, seed)
         dreamt, told = redream(dream, frames, actions, seed)
         clips.append(np.concatenate([frames[CONTEXT - 1 :], dreamt], axis=1))

@@ -12,11 +12,11 @@ import numpy as np
 import tyro
 from headline.video import write_video
 from PIL import Image
-from tqdm import tqdm
 
 from wm_gym.data import Dataset
 from wm_gym.data.card import card_text, dataset_card, draw_card
 from wm_gym.data.collect import Recipe, collect_episodes
+from wm_gym.programs.progress import Bar
 from wm_gym.systems import PUSH_T, Pilot
 
 SECONDS_AFTER_SUCCESS = 2
@@ -43,7 +43,7 @@ class FirstLook:
 def main(config: FirstLook) -> None:
     recipe = Recipe(episodes=config.episodes, steps=config.steps, seed=config.seed)
     folder = config.out / f"play-{config.episodes}x{config.steps}-seed{config.seed}"
-    with tqdm(total=recipe.episodes, desc="logging play", unit="episode", disable=None) as bar:
+    with Bar(total=recipe.episodes, desc="logging play", unit="episode") as bar:
         for _ in collect_episodes(recipe, folder):
             bar.update()
     dataset = Dataset.open(folder)

@@ -12,10 +12,10 @@ import torch
 import tyro
 from matplotlib.figure import Figure
 from torch import Tensor
-from tqdm import trange
 
 from wm_gym.envs import RealVectorEnv
 from wm_gym.envs.dream import DreamVectorEnv
+from wm_gym.programs.progress import each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def main(config: Plan) -> None:
     raw = torch.randn(config.steps, config.starts, 2, generator=rng).requires_grad_(True)
     first, optimiser = raw.detach().tanh(), torch.optim.Adam([raw], config.rate)
     found = []
-    for _ in trange(config.iterations, desc="planning", disable=None):
+    for _ in each(range(config.iterations), desc="planning"):
         dream.set_state(start)
         value = rollout(dream, raw.tanh())
         optimiser.zero_grad()

@@ -20,9 +20,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fog_agent.abilities import lent_model, needed_snapshots, with_states
 from fog_agent.fog import FoG
 from fog_agent.policy_signal import NOWHERE, policy_signal
-from fog_agent.protocol import GradStep, LightModel
+from fog_agent.protocol import DifferentiableEnv, GradStep, Snapshots
 
 Coordinate = tuple[int, int]
 """A step, and the number of its action that is perturbed."""
@@ -102,7 +103,7 @@ def diagnose(
     with _untouched(agent) as start:
         signal, halves = policy_signal(agent, noise)
         actions = _open_loop(agent, start, noise, margin=delta)
-        env.set_state(start)  # type: ignore[attr-defined]
+        _snapshots(agent).set_state(start)
         given, travelled = _given(agent, actions)
         obs_error, reward_error = _model_errors(env, travelled)
         found = _found(agent, start, actions, chosen, delta)
@@ -126,17 +127,18 @@ def _check(agent: FoG, steps: int, coordinates: int, delta: float) -> None:
         raise ValueError(f"delta is {delta}, expected more than 0 and less than 1")
     if agent.env is None:
         raise ValueError("there is no environment to look at: set_env(env) first")
-    if not hasattr(agent.env, "get_state") or not hasattr(agent.env, "set_state"):
-        raise TypeError(
-            f"{type(agent.env).__name__} has no get_state and set_state, expected both: what "
-            "another action would have led to cannot be seen"
-        )
+    _snapshots(agent)
+
+
+def _snapshots(agent: FoG) -> Snapshots:
+    assert agent.env is not None
+    return needed_snapshots(agent.env, "what another action would have led to cannot be seen")
 
 
 @contextmanager
 def _untouched(agent: FoG) -> Iterator[Any]:
     """The environment's state, which it is in again afterwards; noise is drawn elsewhere."""
-    env: Any = agent.env
+    env = _snapshots(agent)
     weights = {name: each.clone() for name, each in agent.learner.state_dict().items()}
     start = env.get_state()
     try:
@@ -183,8 +185,9 @@ def _open_loop(
     agent: FoG, start: Any, noise: Float[Tensor, "t b a"], *, margin: float
 ) -> Float[Tensor, "t b a"]:
     """What the policy does, kept so far from the box's walls that it can be moved either way."""
-    env: Any = agent.env
-    env.set_state(start)
+    env = agent.env
+    assert env is not None
+    _snapshots(agent).set_state(start)
     actor, actions = agent.learner.actor, []
     obs = env.begin_window()
     for each in noise:
@@ -224,7 +227,7 @@ def _found(
     delta: float,
 ) -> list[Tensor]:  # fmt: skip
     """By horizon, the central differences (t b a), 0 where none were asked for."""
-    env: Any = agent.env
+    env = _snapshots(agent)
     found = [torch.zeros_like(actions) for _ in horizons(len(actions))]
     for t in sorted({t for t, _ in chosen}):
         env.set_state(start)
@@ -273,12 +276,13 @@ def _agreement(
 
 
 @torch.no_grad()
-def _model_errors(env: Any, travelled: Travelled) -> tuple[float, float]:
-    model = getattr(env, "surrogate", None)
-    if not isinstance(model, LightModel):
+def _model_errors(env: DifferentiableEnv, travelled: Travelled) -> tuple[float, float]:
+    lent = lent_model(env)
+    if lent is None:
         return math.nan, math.nan
+    model = with_states(lent)
     obs, action, reward, next_obs = (torch.cat(each) for each in zip(*travelled, strict=True))
-    missed = model.predict(obs, action) - next_obs
-    off = model.reward_of(next_obs, action) - reward
+    missed = model.obs_of(model.predict(model.begin(obs), action)) - next_obs
+    off = model.reward_of(model.begin(next_obs), action) - reward
     moved, deviation = (next_obs - obs).norm(), reward.std(correction=0)
     return float(missed.norm() / moved), float(off.square().mean().sqrt() / deviation)

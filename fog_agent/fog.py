@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from fog_agent import saving
+from fog_agent.abilities import can_terminate, logged_steps, needed_model
 from fog_agent.config import FoGConfig
 from fog_agent.experience import FIELDS, Experience
 from fog_agent.guard import Guard, finite_mean
 from fog_agent.learner import Learner
 from fog_agent.learning import Callbacks, Logger, Update, check_timesteps
-from fog_agent.protocol import DifferentiableEnv, LightModel, Remembering
+from fog_agent.protocol import DifferentiableEnv
 from fog_agent.spaces import Spaces, as_batch
 from fog_agent.value_audit import ValueAudit, audit_window
 from fog_agent.window import Window, blame, roll
@@ -84,7 +85,7 @@ class FoG:
     def check_env(self, env: DifferentiableEnv) -> None:
         """ValueError or TypeError where it is none to learn in."""
         self.spaces.check(env, look_ahead=self.config.look_aheads > 0)
-        if self.config.look_aheads and getattr(env, "can_terminate", False):
+        if self.config.look_aheads and can_terminate(env):
             warnings.warn(
                 "episodes can terminate here, of which look-aheads know nothing: where most do, "
                 "FoGConfig(look_aheads=0) is right",
@@ -151,14 +152,14 @@ class FoG:
             if self.experience is None:
                 sizes = self.spaces.obs_size, self.spaces.action_size
                 self.experience = Experience(self.config.experience, *sizes, like)
-                self._recall(self.experience, getattr(self.env, "surrogate", None))
+                self._recall(self.experience, self.env)
             if not self.learner.normaliser.count:
                 self.learner.normaliser.see(like)
         return self.env
 
-    def _recall(self, experience: Experience, model: Any) -> None:
+    def _recall(self, experience: Experience, env: DifferentiableEnv) -> None:
         """Logged steps, the first that are known."""
-        logged = model.logged() if self.config.logs and isinstance(model, Remembering) else None
+        logged = logged_steps(env) if self.config.logs else None
         if logged is None:
             return
         experience.add(logged)
@@ -204,8 +205,7 @@ class FoG:
         self._remember(window)
         norms["local model"] = self._refresh(env, said)
         if c.look_aheads and acting:
-            model: LightModel = env.surrogate  # type: ignore[attr-defined]
-            norms["look-aheads"] = learner.look_ahead(model, self.experience)
+            norms["look-aheads"] = learner.look_ahead(needed_model(env), self.experience)
             said["look_ahead_norm"] = finite_mean(norms["look-aheads"])
         self._close(acting)
         said["skipped"] = float(self.guard.count(norms))

@@ -18,7 +18,7 @@ from fog_agent.critics import Critics
 from fog_agent.experience import Experience
 from fog_agent.look_ahead import Bfloat16, fast_bfloat16, look_ahead
 from fog_agent.normaliser import Normaliser
-from fog_agent.protocol import LightModel
+from fog_agent.protocol import Lent
 from fog_agent.returns import entropy_bonus, lambda_returns, window_return
 from fog_agent.spaces import Spaces
 from fog_agent.window import Window
@@ -174,7 +174,7 @@ class Learner(nn.Module):
             errors.append(float(error.detach()) / self.critics.n)
         return sum(errors) / len(errors), norms
 
-    def look_ahead(self, model: LightModel, experience: Experience) -> list[float]:
+    def look_ahead(self, model: Lent, experience: Experience) -> list[float]:
         """The actor's steps from replayed states; their gradients' norms."""
         c, norms = self.config, []
         discount = c.gamma**c.look_ahead_steps

@@ -2,21 +2,24 @@
 
 They use each of the global model's transitions many times over. Errors of the local model add up
 only over these few steps, from states where the global model has been. They never terminate, for
-local models know no ends: see `LightModel`.
+local models know no ends: see `LightModel`. States are the local model's own, any tree of tensors.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fog_agent.abilities import with_states
 from fog_agent.actor import Acted
-from fog_agent.protocol import LightModel
+from fog_agent.protocol import Lent
+from fog_agent.trees import map_tensors
 
 
 def look_ahead(
-    model: LightModel,
+    model: Lent,
     obs: Float[Tensor, "b x"],
     noise: Float[Tensor, "t b a"],
     *,
@@ -25,11 +28,13 @@ def look_ahead(
     gamma: float,
 ) -> tuple[Float[Tensor, "b"], Float[Tensor, "b x"]]:
     """Σₕ γʰ r̃ₕ and s_H, differentiable in the policy; `worth` makes r̃ of reward and log π."""
-    total, discount = torch.zeros_like(obs[:, 0]), 1.0
+    local = with_states(model)
+    state, total, discount = local.begin(obs), torch.zeros_like(obs[:, 0]), 1.0
     for t in range(len(noise)):
         acted = act(obs, noise[t])
-        obs = model.predict(obs, acted.action)
-        total = total + discount * worth(model.reward_of(obs, acted.action), acted.log_prob)
+        state = local.predict(state, acted.action)
+        obs = local.obs_of(state)
+        total = total + discount * worth(local.reward_of(state, acted.action), acted.log_prob)
         discount *= gamma
     return total, obs
 
@@ -37,20 +42,28 @@ def look_ahead(
 class Bfloat16:
     """The same model at half the cost, its products rounded to 8 bits."""
 
-    def __init__(self, model: LightModel) -> None:
-        self.model = model
+    def __init__(self, model: Lent) -> None:
+        self.model = with_states(model)
 
-    def predict(
-        self, obs: Float[Tensor, "b x"], action: Float[Tensor, "b a"], /
-    ) -> Float[Tensor, "b x"]:
+    def begin(self, obs: Float[Tensor, "b x"], /) -> Any:
         with torch.autocast(obs.device.type, torch.bfloat16):
-            return self.model.predict(obs, action).to(obs.dtype)
+            return _as_precise(self.model.begin(obs), obs.dtype)
 
-    def reward_of(
-        self, next_obs: Float[Tensor, "b x"], action: Float[Tensor, "b a"], /
-    ) -> Float[Tensor, "b"]:
-        with torch.autocast(next_obs.device.type, torch.bfloat16):
-            return self.model.reward_of(next_obs, action).to(next_obs.dtype)
+    def obs_of(self, state: Any, /) -> Float[Tensor, "b x"]:
+        return self.model.obs_of(state)
+
+    def predict(self, state: Any, action: Float[Tensor, "b a"], /) -> Any:
+        with torch.autocast(action.device.type, torch.bfloat16):
+            return _as_precise(self.model.predict(state, action), action.dtype)
+
+    def reward_of(self, next_state: Any, action: Float[Tensor, "b a"], /) -> Float[Tensor, "b"]:
+        with torch.autocast(action.device.type, torch.bfloat16):
+            return self.model.reward_of(next_state, action).to(action.dtype)
+
+
+def _as_precise(state: Any, dtype: torch.dtype) -> Any:
+    """Where products were rounded, sums go on from more bits."""
+    return map_tensors(lambda x: x.to(dtype) if x.dtype == torch.bfloat16 else x, state)
 
 
 def fast_bfloat16(device: torch.device) -> bool:

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from fog_agent import trees
+from fog_agent.abilities import needed_snapshots
 from fog_agent.experience import FIELDS, Experience
 from fog_agent.guard import KINDS
 from fog_agent.learner import Learner
+from fog_agent.protocol import DifferentiableEnv
 from fog_agent.value_audit import ValueAudit
 
 if TYPE_CHECKING:
@@ -66,10 +68,15 @@ def restore_training(agent: "FoG", tree: Any, tensors: dict[str, Tensor]) -> tup
 
 
 def restore_env(
-    agent: "FoG", env: Any, packed: Any, tensors: dict[str, Tensor], audit: list[Tensor]
+    agent: "FoG",
+    env: DifferentiableEnv,
+    packed: Any,
+    tensors: dict[str, Tensor],
+    audit: list[Tensor],
 ) -> None:
+    kept = needed_snapshots(env, "the agent's file has a snapshot of its environment")
     env.reset(seed=agent.config.seed)
-    env.set_state(trees.unpack(packed, tensors, env.get_state()))
+    kept.set_state(trees.unpack(packed, tensors, kept.get_state()))
     like = env.begin_window()
     agent._move(like.device)
     agent.audit = ValueAudit(env.num_envs, like)

@@ -19,7 +19,8 @@ from gymnasium.spaces import Box
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from fog_agent.protocol import DifferentiableEnv, check_env
+from fog_agent.abilities import known_horizon, needed_snapshots
+from fog_agent.protocol import DifferentiableEnv, Snapshots, check_env
 
 Step: TypeAlias = tuple[
     Float[Tensor, "b *obs"], Float[Tensor, "b"], Bool[Tensor, "b"], dict[str, Tensor | None]
@@ -120,17 +121,12 @@ class RewarpedLike:
         """Without any graph, asked for or not."""
         return {"state": self._snapshots().get_state()}
 
-    def _snapshots(self) -> Any:
-        if not hasattr(self.env, "get_state") or not hasattr(self.env, "set_state"):
-            raise TypeError(
-                f"{type(self.env).__name__} has no get_state and set_state, expected both: it "
-                "cannot be taken back to a checkpoint"
-            )
-        return self.env
+    def _snapshots(self) -> Snapshots:
+        return needed_snapshots(self.env, "it cannot be taken back to a checkpoint")
 
 
-def _length(env: Any, asked: int | None) -> int:
-    length = getattr(env, "_max_episode_steps", None) if asked is None else asked
+def _length(env: DifferentiableEnv, asked: int | None) -> int:
+    length = known_horizon(env) if asked is None else asked
     if isinstance(length, bool) or not isinstance(length, int) or length < 1:
         raise ValueError(
             f"episode_length is {length!r}, expected a whole number, at least 1; give "

@@ -10,8 +10,6 @@ which settings bound. Networks are built once their tensors are known to fit.
 """
 
 import json
-import os
-import secrets
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,8 +23,11 @@ from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
 
 from fog_agent import trees
+from fog_agent.abilities import restorable_model, snapshots
 from fog_agent.config import FoGConfig, from_json, to_json
+from fog_agent.files import atomic_file
 from fog_agent.learner import Learner
+from fog_agent.protocol import DifferentiableEnv
 from fog_agent.restoring import check_weights, count, restore_env, restore_training
 from fog_agent.spaces import Spaces
 
@@ -46,17 +47,9 @@ _MEMBERS = {
 
 def save(agent: "FoG", path: Path, *, policy_only: bool) -> Path:
     path = path.with_name(f"{path.name}.zip") if path.suffix != ".zip" else path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        with zipfile.ZipFile(temporary, "w") as parts:
-            for name, content in _parts(agent, policy_only=policy_only).items():
-                parts.writestr(name, content)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_file(path) as file, zipfile.ZipFile(file, "w") as parts:
+        for name, content in _parts(agent, policy_only=policy_only).items():
+            parts.writestr(name, content)
     return path
 
 
@@ -103,32 +96,34 @@ def _training(agent: "FoG") -> dict[str, Any]:
         "value_bias": agent._value_bias,
         "skipped": agent.guard.barren,
         "env": None if audit is None else _env_state(agent.env),
-        "surrogate": surrogate_state(agent.env) if kept_back is None else kept_back,
+        "surrogate": _model_state(agent.env) if kept_back is None else kept_back,
     }
 
 
-def _env_state(env: Any) -> Any:
+def _env_state(env: DifferentiableEnv | None) -> Any:
     """Where the environment tells; elsewhere its episodes begin anew."""
-    return env.get_state() if hasattr(env, "get_state") and hasattr(env, "set_state") else None
+    found = None if env is None else snapshots(env)
+    return None if found is None else found.get_state()
 
 
-def surrogate_state(env: Any) -> Any:
-    surrogate: Any = getattr(env, "surrogate", None)
-    return surrogate.state_dict() if hasattr(surrogate, "load_state_dict") else None
+def _model_state(env: DifferentiableEnv | None) -> Any:
+    found = None if env is None else restorable_model(env)
+    return None if found is None else found.state_dict()
 
 
-def lend(surrogate: Any, env: Any) -> None:
+def lend(state: Any, env: DifferentiableEnv) -> None:
     """The local model that an agent was saved with, to the environment that it is to learn in."""
-    if not hasattr(getattr(env, "surrogate", None), "load_state_dict"):
+    found = restorable_model(env)
+    if found is None:
         raise ValueError(
             "the agent was saved with the local model that it refreshed, expected an environment "
             f"whose surrogate takes it, {type(env).__name__} has none with load_state_dict; save "
             "with policy_only=True to go on elsewhere"
         )
-    env.surrogate.load_state_dict(surrogate)
+    found.load_state_dict(state)
 
 
-def load(kind: type["FoG"], path: str | Path, env: Any) -> "FoG":
+def load(kind: type["FoG"], path: str | Path, env: DifferentiableEnv | None) -> "FoG":
     file = _found(path)
     with _explained(f"{file} is not an agent's file, or damaged"):
         content = _content(file)
@@ -149,23 +144,23 @@ def load(kind: type["FoG"], path: str | Path, env: Any) -> "FoG":
 
 
 def _enter(
-    agent: "FoG", env: Any, state: Any, audit: Any, tensors: dict[str, torch.Tensor]
+    agent: "FoG", env: DifferentiableEnv, state: Any, audit: Any, tensors: dict[str, torch.Tensor]
 ) -> None:
     """Where it is refused, the environment's local model is as it was."""
-    goes_on = state is not None and audit is not None and hasattr(env, "set_state")
+    goes_on = state is not None and audit is not None and snapshots(env) is not None
     if goes_on and len(audit[0]) != env.num_envs:
         raise ValueError(
             f"it was saved with {len(audit[0])} environments, got {env.num_envs}: to go on in new "
             "episodes of these, load it without an environment, then set_env(env)"
         )
-    before = surrogate_state(env)
+    before = _model_state(env)
     try:
         agent.set_env(env)
         if goes_on:
             restore_env(agent, env, state, tensors, audit)
     except Exception:
         if before is not None:
-            env.surrogate.load_state_dict(before)
+            lend(before, env)
         raise
 
 

@@ -8,7 +8,8 @@ from gymnasium.spaces import Box
 from jaxtyping import Float32
 from torch import Tensor
 
-from fog_agent.protocol import LightModel, check_env
+from fog_agent.abilities import needed_model
+from fog_agent.protocol import DifferentiableEnv, check_env
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Spaces:
     action: Box
 
     @classmethod
-    def of(cls, env: Any) -> "Spaces":
+    def of(cls, env: DifferentiableEnv) -> "Spaces":
         check_env(env)
         return cls(env.single_observation_space, env.single_action_space)
 
@@ -39,7 +40,7 @@ class Spaces:
     def action_size(self) -> int:
         return int(self.action.shape[0])
 
-    def check(self, env: Any, *, look_ahead: bool) -> None:
+    def check(self, env: DifferentiableEnv, *, look_ahead: bool) -> None:
         other = Spaces.of(env)
         sizes = (other.obs_size, other.action_size), (self.obs_size, self.action_size)
         if sizes[0] != sizes[1]:
@@ -53,11 +54,8 @@ class Spaces:
                 raise ValueError(
                     f"the environment's actions are in {other.action}, the agent's in {self.action}"
                 )
-        if look_ahead and not isinstance(getattr(env, "surrogate", None), LightModel):
-            raise ValueError(
-                "to look ahead, env.surrogate must offer predict and reward_of "
-                "(fog_agent.LightModel); without it give FoGConfig(look_aheads=0)"
-            )
+        if look_ahead:
+            needed_model(env)
 
 
 def as_batch(observation: Any, spaces: Spaces) -> tuple[Float32[np.ndarray, "b x"], bool]:

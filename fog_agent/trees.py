@@ -1,13 +1,13 @@
-"""Nested state as JSON and tensors, without pickles.
+"""Nested state, of whatever tensors: changed tensor by tensor, or kept as JSON, without pickles.
 
 Numbers, text, lists, tuples, dictionaries, tensors and arrays come back as they were, but NumPy's
-numbers as Python's. Dataclasses and NumPy's generators come back by the example of one at hand, so
-no file says what to build; fields that came later have their defaults.
+numbers as Python's. Dataclasses, named tuples and NumPy's generators come back by the example of
+one at hand, so no file says what to build; fields that came later have their defaults.
 """
 
 import copy
-from collections.abc import Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,25 @@ import torch
 from torch import Tensor
 
 PLAIN = (bool, int, float, str, type(None))
+
+
+def map_tensors(change: Callable[[Tensor], Tensor], tree: Any) -> Any:
+    """The same tree of changed tensors; what is none stays."""
+    if isinstance(tree, Tensor):
+        return change(tree)
+    if isinstance(tree, dict):
+        return {key: map_tensors(change, each) for key, each in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return _alike([map_tensors(change, each) for each in tree], tree)
+    if is_dataclass(tree) and not isinstance(tree, type):
+        each = {field.name: getattr(tree, field.name) for field in fields(tree) if field.init}
+        return replace(tree, **{name: map_tensors(change, value) for name, value in each.items()})
+    return tree
+
+
+def _alike(each: list[Any], like: Any) -> Any:
+    """A list, tuple or named tuple."""
+    return type(like)(*each) if hasattr(like, "_fields") else type(like)(each)
 
 
 def pack(tree: Any, tensors: dict[str, Tensor]) -> Any:
@@ -57,7 +76,10 @@ def unpack(packed: Any, tensors: dict[str, Tensor], like: Any = None) -> Any:
     if kind in ("list", "tuple"):
         examples = _examples(like, len(value))
         each = [unpack(v, tensors, e) for v, e in zip(value, examples, strict=True)]
-        return each if kind == "list" else tuple(each)
+        if kind == "list":
+            return each
+        named = isinstance(like, tuple) and examples is like
+        return _alike(each, like) if named else tuple(each)
     if kind == "dict":
         known = like if isinstance(like, dict) else {}
         pairs = [(unpack(key, tensors), v) for key, v in value]

@@ -1,8 +1,13 @@
 """Environments of nobody's making, in a module that worker processes can import."""
 
+from dataclasses import replace
+
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+
+from wm_gym.systems import DOT, Task
+from wm_gym.systems.behaviours import smooth
 
 
 class Stranger(gym.Env):
@@ -87,11 +92,56 @@ class Stuck(Stranger):
     action_space = spaces.Box(np.array([0.0, 2.0]), np.array([0.1, 2.0]), dtype=np.float64)
 
 
+class Feeler(Stranger):
+    """Shows and feels, under LeRobot's names; writes to what it gave."""
+
+    observation_space = spaces.Dict(
+        {
+            "pixels": spaces.Box(0, 255, (16, 20, 3), np.uint8),
+            "agent_pos": spaces.Box(-1, 1, (2,), np.float64),
+        }
+    )
+
+    def reset(self, *, seed=None, options=None):
+        self.felt, (at, info) = np.zeros(2), super().reset(seed=seed)
+        return self.sensed(at), info
+
+    def step(self, action):
+        at, *rest = super().step(action)
+        return self.sensed(at), *rest
+
+    def sensed(self, at):
+        self.felt[:] = at
+        return {"pixels": self.render(), "agent_pos": self.felt}
+
+
+class TwoTasks(Feeler):
+    """Its record, of two tasks, says what it feels; it goes where the task begins."""
+
+    system = replace(
+        DOT,
+        tasks=(Task("left", "Go left."), Task("right", "Go right.", 0.5)),
+        behaviours={"smooth": smooth(2)},
+        play={"smooth": 1.0},
+    )
+
+    def reset(self, *, seed=None, options=None):
+        obs, _ = super().reset(seed=seed)
+        self.task = options["task"] if options else 0
+        self.task_description = "what nobody asks for"
+        return obs, {"task": self.task, "progress": 0.25}
+
+    def step(self, action):
+        return *super().step(action)[:4], {"task": self.task, "progress": 0.5}
+
+
 for name, made in {
     "Stranger-v0": Stranger,
     "Hoarder-v0": Hoarder,
     "Fickle-v0": Fickle,
     "Demanding-v0": Demanding,
     "Stuck-v0": Stuck,
+    "Feeler-v0": Feeler,
+    "TwoTasks-v0": TwoTasks,
 }.items():
     gym.register(name, entry_point=made)

@@ -22,8 +22,8 @@ from tiny_world import make_world_model
 
 from wm_gym.data import DatasetWriter
 from wm_gym.models.keypoints.autoencoder import Autoencoder
-from wm_gym.models.keypoints.eye import Eye
 from wm_gym.models.keypoints.denoiser import Denoiser
+from wm_gym.models.keypoints.eye import Eye
 from wm_gym.models.keypoints.local_model import KeypointLocalModel
 from wm_gym.models.starts import Starts
 from wm_gym.models.world_model import Card, WorldModel

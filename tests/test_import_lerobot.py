@@ -243,6 +243,15 @@ def test_what_cannot_be_read_says_why(tmp_path):
         LeRobotSource(tmp_path / "new").spec()
 
 
+def test_a_robot_type_that_is_no_name_asks_for_one(tmp_path):
+    write_lerobot(tmp_path, video=False)
+    info = tmp_path / "meta/info.json"
+    info.write_text(json.dumps({**json.loads(info.read_text()), "robot_type": ["arm"]}))
+    with pytest.raises(ValueError, match=r"robot_type is \['arm'\], .*; give --system"):
+        LeRobotSource(tmp_path).spec()
+    assert LeRobotSource(tmp_path, system="arm").spec().robot_type == "arm"
+
+
 def test_a_video_that_ends_too_early_is_not_padded(tmp_path):
     write_lerobot(tmp_path)
     path = tmp_path / f"videos/{CAMERA}/chunk-000/file-000.mp4"

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from wm_gym.models.actions import BINS, ENCODINGS, two_hot
-from wm_gym.models.keypoints.autoencoder import Autoencoder
 from wm_gym.models.edm import karras_sigmas
+from wm_gym.models.keypoints.autoencoder import Autoencoder
 from wm_gym.models.keypoints.denoiser import Denoiser
 from wm_gym.models.keypoints.heads import Heads
 from wm_gym.models.noise import normal_noise

@@ -27,8 +27,9 @@ SPEC = DatasetSpec(
 ORIGIN = Origin(fps=12, horizon=STEPS, has_reward=False, has_coverage=False)
 
 
-def log(folder):
-    writer = DatasetWriter(folder, SPEC)
+def log(folder, *, paid=None):
+    """With `paid`, the fifth step of each episode is, and no other."""
+    writer = DatasetWriter(folder, replace(SPEC, has_reward=paid is not None))
     for number in range(2):
         rng = np.random.default_rng(number)
         frames = np.full((STEPS + 1, 96, 96, 3), 255, np.uint8)
@@ -38,7 +39,8 @@ def log(folder):
             number,
             Episode(
                 frames=frames, action=rng.uniform(-1, 1, (STEPS, 2)).astype(np.float32),
-                reward=np.zeros(STEPS, np.float32), terminated=False, truncated=True, facts={},
+                reward=np.where(np.arange(STEPS) == 4, paid or 0, 0).astype(np.float32),
+                terminated=False, truncated=True, facts={},
                 behaviour="own", split="test", seed=number, task="own",
             ),
         )  # fmt: skip
@@ -90,6 +92,29 @@ def test_of_rewards_that_nobody_logged_nothing_is_measured(run, tmp_path, capsys
             for of in ("", ".reconstruction", ".still", ".mean")
         ),
     }
+
+
+def test_rewards_are_judged_where_nobody_logged_coverage(run, tmp_path, capsys):
+    """By what is printed, the figures, the model card and the page: a constant beside them."""
+    data = log(tmp_path / "data", paid=5)
+    evaluate(replace(judging(run, tmp_path), data=(f"own={data}",)))
+    printed = capsys.readouterr().out
+    assert "constant: the RMSE of always saying the mean reward" in printed
+    lines = json.loads((tmp_path / "fidelity.json").read_text())["calibration"]
+    told = {line["name"]: line for line in lines}
+    assert (told["reward 5"]["count"], told["reward 0"]["count"]) == (2, 2 * (STEPS - 1))
+    share = 1 / STEPS
+    assert told["all"]["constant_rmse"] == pytest.approx(5 * np.sqrt(share * (1 - share)))
+    assert told["all"]["coverage_bias"] is None
+    release(run, tmp_path / "released", fidelity=tmp_path / "fidelity.json")
+    card = (tmp_path / "released" / "README.md").read_text()
+    assert "| reward 5 | 2 |" in card
+    page = tmp_path / "report.html"
+    report(Report(world_model=str(tmp_path / "released"), fidelity=tmp_path, out=page))
+    text = Tags(page.read_text()).text
+    assert "Rewards, said of real frames: off by" in text
+    assert "where always saying the mean has 0.999" in text
+    assert "constant rmse" in text
 
 
 def test_figures_are_safe_before_the_film_and_no_older_film_is_beside_them(

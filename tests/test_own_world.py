@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -263,7 +264,10 @@ def test_what_refining_would_spoil_stays_as_it_was(
     off = iter((before, after))
     monkeypatch.setattr(train_parts, "astray", lambda *_: next(off))
     train(replace(TRAIN["tiny"][1], data=logged.folder, out=tmp_path, patch=4))
-    assert ("not refined, then" in capsys.readouterr().out) == (not kept)
+    printed = capsys.readouterr().out
+    assert ("not refined, then" in printed) == (not kept)
+    for part in ("heads", "local model"):
+        assert re.search(rf"rewards \(.*said by the {part}: off by .* RMSE .* mean has", printed)
     model = WorldModel.from_pretrained(tmp_path / "world-model")
     assert model.card.facts["refined"] is kept
     part = "refined" if kept else "global_model"

@@ -10,8 +10,8 @@ import pytest
 import torch
 from tiny_world import make_logged, make_world_model
 
-from wm_gym.models.protocol import Transitions
 from wm_gym.models.keypoints.surrogate import KeypointSurrogate
+from wm_gym.models.protocol import Transitions
 
 
 def dreams(num_envs=3, **kwargs):

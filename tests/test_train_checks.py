@@ -1,15 +1,22 @@
 """`wm-gym train` says at once what it cannot go on from, or could not save in the end."""
 
+import json
+import re
 import shutil
+from contextlib import redirect_stderr
 from dataclasses import replace
+from itertools import count
 
 import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from wm_gym.data import Dataset
+from wm_gym.data import Dataset, DatasetSpec
 from wm_gym.data.collect import Recipe, collect_episodes
+from wm_gym.programs import progress
 from wm_gym.programs.train import PRESETS, train
+from wm_gym.programs.train_config import check_data
+from wm_gym.programs.train_sizes import sizes_of
 from wm_gym.training.checkpoint import load_checkpoint, save_checkpoint
 
 PARTS = ("autoencoder", "global_model", "refined", "heads", "eye", "local_model")
@@ -55,7 +62,13 @@ def tiny(data, out, **settings):
 @pytest.fixture(scope="module")
 def trained(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained") / "run"
-    train(tiny(data, folder))
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        (folder.parent / "told.txt").open("w") as told,
+        redirect_stderr(told),
+    ):
+        patched.setattr(progress, "clock", count(0, 31).__next__)
+        train(tiny(data, folder))
     return folder
 
 
@@ -124,3 +137,82 @@ def test_an_autoencoder_that_was_chosen_may_have_learned_from_anything(
     )
     assert own["learned_from"]["dataset"] == Dataset.open(other_data).hash
     assert torch.is_tensor(taken["average"]["background"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"blocks": 65}, r"could not be saved: global_model\.blocks is 65, expected 1 to 64"),
+        ({"width": 5000}, r"could not be saved: global_model\.width is 5000, expected 1 to 4096"),
+        ({"memory": 10**9}, r"could not be saved: local_model\.memory is .*, expected 1 to 4096"),
+        ({"channels": 12}, r"could not be saved: channels is 12, expected a multiple of 8"),
+        ({"logged": 10**8}, r"could not be saved: 100000000 logged windows .* smaller --logged"),
+    ],
+    ids=lambda each: next(iter(each)) if isinstance(each, dict) else "",
+)
+def test_settings_that_cannot_be_saved_are_refused_before_training(data, tmp_path, settings, told):
+    with pytest.raises(ValueError, match=told):
+        train(tiny(data, tmp_path / "run", **settings))
+    assert not (tmp_path / "run").exists(), "it trained before it looked"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"fps": 2_000_000}, r"not be saved: origin's fps is 2000000, expected 1 to"),
+        ({"reward": 2.0**24}, r"not be saved: heads\.reward_mean is 16777216\.0, expected"),
+    ],
+    ids=["fps", "reward"],
+)
+def test_data_whose_model_cannot_be_saved_is_refused_before_training(
+    data, tmp_path, change, told, monkeypatch
+):
+    dataset = Dataset.open(data)
+    if "fps" in change:
+        dataset = replace(dataset, spec=replace(dataset.spec, **change))
+    else:
+        dataset.reward[:] = change["reward"]
+    monkeypatch.setattr(Dataset, "open", lambda _: dataset)
+    with pytest.raises(ValueError, match=told):
+        train(tiny(data, tmp_path / "run"))
+    assert not (tmp_path / "run").exists(), "it trained before it looked"
+
+
+def test_a_dataset_whose_system_is_no_name_is_refused(data):
+    content = {**Dataset.open(data).spec.to_json(), "robot_type": ["arm"]}
+    with pytest.raises(ValueError, match=r"robot_type is \['arm'\], expected the system's name"):
+        DatasetSpec.from_json(content)
+
+
+def test_what_is_checked_before_training_is_what_is_trained(data, trained):
+    dataset, config = Dataset.open(data), tiny(data, trained)
+    saved = json.loads((trained / "world-model" / "config.json").read_text())["parts"]
+    for name, sizes in sizes_of(config, dataset).items():
+        for key, size in sizes.items():
+            found = saved[name]["config"][key]
+            assert found == (list(size) if isinstance(size, tuple) else size)
+
+
+@pytest.mark.parametrize(
+    ("picture", "told"),
+    [
+        ((66, 96, 3), r"divisor of the frame's 66×96: give --patch 6 \(of \[1, 2, 3, 6\], which "
+                      r"fit\), or log or import pictures of another size, such as 64×96"),
+        ((67, 97, 3), r"divisor of the frame's 67×97: log or import .*, such as 64×96"),
+    ],
+    ids=["66×96", "67×97"],
+)  # fmt: skip
+def test_a_patch_that_does_not_fit_says_which_patches_and_pictures_do(data, picture, told):
+    dataset = Dataset.open(data)
+    dataset = replace(dataset, spec=replace(dataset.spec, picture=picture))
+    with pytest.raises(ValueError, match=told):
+        check_data(tiny(data, data, patch=8), dataset)
+    if picture == (66, 96, 3):
+        check_data(tiny(data, data, patch=6), dataset)
+
+
+def test_training_says_where_it_is_without_a_terminal(trained):
+    told = (trained.parent / "told.txt").read_text()
+    assert re.search(r"latents: \d+ of \d+ frames \(\d+%\), \S+ gone", told)
+    for part in PARTS:
+        assert f"{part}: 1 of 2 steps (50%), 00:31 gone, about 00:31 left" in told

@@ -11,11 +11,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from jaxtyping import Float
-from tqdm import tqdm
 
 from wm_gym.envs.loading import loaded
 from wm_gym.models.starts import Starts
 from wm_gym.models.world_model import WorldModel
+from wm_gym.programs.progress import Bar
 from wm_gym.systems import PUSH_T
 from wm_gym.systems.pusht.geometry import GOAL
 
@@ -45,7 +45,7 @@ def near_the_goal(world_model: str) -> WorldModel:
 def _covered(model: WorldModel, frames: np.ndarray) -> Float[np.ndarray, "n"]:
     """What dreams say that begin with each of these frames."""
     env, found = gym.make_vec("WM-v0", num_envs=_TOGETHER, world_model=model), []
-    with tqdm(total=len(frames), desc="choosing easy starts", unit=" starts") as bar:
+    with Bar(total=len(frames), desc="choosing easy starts", unit=" starts") as bar:
         for first in range(0, len(frames), _TOGETHER):
             part = frames[first : first + _TOGETHER]
             shown = np.concatenate([part, part[:1].repeat(_TOGETHER - len(part), axis=0)])

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from fog_agent import FoG
 from fog_agent.cloning import clone
 from wm_gym.data import Dataset
 from wm_gym.envs.latent_filter import LatentFilter
 from wm_gym.models.keypoints.local_model import KeypointLocalModel
+from wm_gym.programs.progress import Bar
 
 TOGETHER = 50
 """Episodes that are filtered side by side."""
@@ -32,7 +32,7 @@ def demonstrations(folder: Path, local_model: KeypointLocalModel) -> Demonstrate
     parts = [dataset.episode(i) for i in range(len(dataset))]
     chosen = sorted(range(len(parts)), key=lambda i: len(parts[i].action))
     obs, action = [], []
-    with tqdm(total=len(parts), desc="filtering demonstrations", unit=" episodes") as bar:
+    with Bar(total=len(parts), desc="filtering demonstrations", unit=" episodes") as bar:
         for first in range(0, len(chosen), TOGETHER):
             group = [parts[i] for i in chosen[first : first + TOGETHER]]
             steps = min(len(each.action) for each in group)
@@ -58,6 +58,7 @@ def _filtered(
 
 def imitate(agent: FoG, shown: Demonstrated, *, updates: int, noise: float) -> None:
     learned = clone(agent, shown.obs, shown.action, updates=updates, noise=noise)
-    with tqdm(learned, total=updates, desc="cloning", unit=" updates") as bar:
-        for error in bar:
+    with Bar(total=updates, desc="cloning", unit=" updates") as bar:
+        for error in learned:
             bar.set_postfix_str(f"squared error {error:.4f}", refresh=False)
+            bar.update()

@@ -22,7 +22,7 @@ class LocalDream:
         self.metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP}
         self.single_observation_space = env.single_observation_space
         self.single_action_space = env.single_action_space
-        self.horizon: int = env._max_episode_steps
+        self.horizon: int = env.max_episode_steps
         self.elapsed = torch.zeros(self.num_envs, dtype=torch.int64)
 
     @property

@@ -9,7 +9,6 @@ from statistics import mean
 from typing import Any
 
 import gymnasium as gym
-from tqdm import tqdm
 
 from baselines import PPOConfig, SACConfig
 from fog_agent import FoG, FoGConfig
@@ -20,6 +19,7 @@ from headline.records import DREAM, GYM, REAL, Exam, Progress, append, read
 from headline.seeds import EXAM_SEED, FILM_SEED, JUDGE_SEED
 from wm_gym.envs.dream import DreamVectorEnv
 from wm_gym.evaluation.judge import Episodes, Policy, Starts, first_frames, joined, rounds
+from wm_gym.programs.progress import Bar
 
 MOST_EXAMS = 40
 
@@ -217,7 +217,7 @@ def _save(agent: Agent, folder: Path, samples: int) -> None:
 
 
 def _bar(name: str, total: int, done: int) -> Any:
-    return tqdm(total=total, initial=done, desc=name, unit=" samples", unit_scale=True)
+    return Bar(total=total, initial=done, desc=name, unit=" samples", unit_scale=True)
 
 
 class Exams:
@@ -238,7 +238,7 @@ class Exams:
     ) -> Exam:
         """With a title, under a bar."""
         parts = []
-        with tqdm(total=episodes, desc=title, unit=" episodes", disable=title is None) as bar:
+        with Bar(total=episodes, desc=title or "", unit=" episodes", hidden=title is None) as bar:
             for part in self.rounds(policy, episodes=episodes, seed=seed):
                 parts.append(part)
                 bar.update(len(part))

@@ -42,12 +42,17 @@ class Card:
 
     motion: Motion
 
+    tasks: dict[str, int] | None = None
+    """Frames of each, where there are several."""
+
+    proprio_names: tuple[str, ...] = ()
+
 
 def dataset_card(dataset: Dataset) -> Card:
     rows = _rows(dataset)
     inner = rows[~_last_of_episode(dataset, rows)]
     action, facts = dataset.action[inner], dataset.spec.facts
-    has_coverage = "coverage" in facts
+    progress = dataset.progress
     frames = {
         str(name): int(dataset.index["length"][dataset.index["behaviour"] == name].sum())
         for name in np.unique(dataset.index["behaviour"])
@@ -63,12 +68,21 @@ def dataset_card(dataset: Dataset) -> Card:
         contact_share=(
             float(dataset.fact("contact")[inner + 1].mean()) if "contact" in facts else None
         ),
-        coverage_shares=_coverage_shares(dataset.fact("coverage")[rows]) if has_coverage else None,
-        solved=_solved(dataset) if has_coverage else None,
+        coverage_shares=None if progress is None else _coverage_shares(progress[rows]),
+        solved=None if progress is None else _solved(dataset, progress),
         action_std=[round(float(s), 3) for s in action.std(0)],
         saturated_share=float((np.abs(action) >= 1).any(1).mean()),
         motion=motion_of(dataset),
+        tasks=_frames_of_tasks(dataset) if len(dataset.tasks) > 1 else None,
+        proprio_names=dataset.spec.proprio_names,
     )
+
+
+def _frames_of_tasks(dataset: Dataset) -> dict[str, int]:
+    frames = np.bincount(
+        dataset.index["task_index"], dataset.index["length"], minlength=len(dataset.tasks)
+    )
+    return dict(zip(dataset.tasks, frames.astype(int).tolist(), strict=True))
 
 
 def card_text(card: Card) -> str:
@@ -80,6 +94,10 @@ def card_text(card: Card) -> str:
     for name, frames in card.behaviours.items():
         solved = f", {card.solved[name]:.0%} of episodes reach coverage 0.90" if card.solved else ""
         lines.append(f"  {name:<10}{frames:>9,} frames ({frames / card.frames:.0%}){solved}")
+    for task, frames in (card.tasks or {}).items():
+        lines.append(f"  {frames:>9,} frames ({frames / card.frames:.0%}) of task: {task}")
+    if card.proprio_names:
+        lines.append(f"  proprioception: {', '.join(card.proprio_names)}")
     if card.contact_share is not None:
         lines.append(f"  contact in {card.contact_share:.0%} of transitions")
     edge = f"{card.saturated_share:.0%} at the edge of the box"
@@ -101,7 +119,7 @@ def draw_card(dataset: Dataset, state_names: tuple[str, ...] = ()) -> Figure:
     panels: list[Callable[[Axes, Dataset, np.ndarray], None]] = []
     if "state" in facts and len(state_names) > 1:
         panels += [partial(_draw_place, names=state_names), partial(_draw_turn, names=state_names)]
-    if "coverage" in facts:
+    if dataset.progress is not None:
         panels.append(_draw_coverage)
     panels.append(_draw_action)
     figure = Figure(figsize=(13, 7.5), layout="constrained")
@@ -139,9 +157,12 @@ def _draw_turn(axes: Axes, dataset: Dataset, rows: np.ndarray, names: tuple[str,
 def _draw_coverage(axes: Axes, dataset: Dataset, rows: np.ndarray) -> None:
     for name in np.unique(dataset.index["behaviour"]):
         part = dataset.select(behaviour=str(name))
-        coverage = part.fact("coverage")[_rows(part)]
+        assert part.progress is not None
+        coverage = part.progress[_rows(part)]
         axes.hist(coverage, bins=40, range=(0, 1), histtype="step", log=True, label=str(name))
-    axes.set(title="how much was covered", xlabel="coverage", ylabel="frames")
+    name = dataset.spec.progress_fact or ""
+    titles = {"coverage": "how much was covered", "progress": "how much was achieved"}
+    axes.set(title=titles.get(name, name), xlabel=name, ylabel="frames")
     axes.legend(fontsize="small")
 
 
@@ -196,8 +217,7 @@ def _coverage_shares(coverage: Float[np.ndarray, "n"]) -> dict[str, float]:
     return {f"{low:.2f}–{high:.2f}": float(share) for low, high, share in pairs}
 
 
-def _solved(dataset: Dataset) -> dict[str, float]:
-    coverage = dataset.fact("coverage")
+def _solved(dataset: Dataset, coverage: Float[np.ndarray, "n"]) -> dict[str, float]:
     best = np.array(
         [coverage[s : s + n].max() for s, n in zip(*_starts_and_lengths(dataset), strict=True)]
     )

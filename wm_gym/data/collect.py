@@ -21,18 +21,19 @@ import gymnasium as gym
 import numpy as np
 
 from wm_gym.data.episode import Episode
-from wm_gym.data.facts import fact_columns, facts_in_common, facts_told
+from wm_gym.data.facts import fact_columns, facts_in_common, facts_told, numbered
 from wm_gym.data.pixels import UnitActions, make_pixel_env
 from wm_gym.data.spec import DatasetSpec, Fact
 from wm_gym.data.store import DatasetWriter
 from wm_gym.data.workers import begin_as_worker, starting_workers
 from wm_gym.systems import Behaviour, System
 from wm_gym.systems.behaviours import noisy, smooth
+from wm_gym.types import PIXELS, PROPRIO, Info
 
 RECIPE_VERSION = 1
 """Bumped when equal recipes come to mean other episodes; part of what a dataset says it is."""
 
-_OPTIONAL = {"picture": None, "repeat": 1}
+_OPTIONAL = {"picture": None, "repeat": 1, "proprioception": False}
 """Settings that came later: at these they say nothing, so that older data is still the same."""
 
 
@@ -68,6 +69,11 @@ class Recipe:
 
     repeat: int = 1
     """Steps of the environment that an action is held for; rewards are summed."""
+
+    proprioception: bool = False
+    """Log what the robot feels of itself beside each picture, as LeRobot's `observation.state`:
+    what a registered system declares (Push-T: the tool's x and y), or `agent_pos` of observations
+    that are dictionaries. Without it no such column is written, and data is what it always was."""
 
     def __post_init__(self) -> None:
         for name in ("episodes", "steps", "repeat"):
@@ -145,7 +151,7 @@ class Source:
         self.recipe = recipe
         self.env = make_pixel_env(
             recipe.env_id, steps=recipe.steps, picture=recipe.picture, repeat=recipe.repeat,
-            kwargs=recipe.env_kwargs,
+            kwargs=recipe.env_kwargs, proprioception=recipe.proprioception,
         )  # fmt: skip
         (self.action_size,) = self.env.action_space.shape or ()
         self.system: System | None = getattr(self.env.unwrapped, "system", None)
@@ -178,6 +184,37 @@ class Source:
         found: Behaviour = getattr(import_module(module), own)
         return found
 
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Sentences, by index, where there are several: they are dealt out in turn."""
+        tasks = () if self.system is None else self.system.tasks
+        return tuple(task.description for task in tasks) if len(tasks) > 1 else ()
+
+    def _felt(self, info: Info) -> np.ndarray | None:
+        """A copy of the proprioception, where it was asked for."""
+        if not self.recipe.proprioception:
+            return None
+        if PROPRIO in info:
+            return np.array(info[PROPRIO], np.float32)
+        if self.system is None or not self.system.proprio_size:
+            raise ValueError(
+                f"{self.recipe.env_id} has no proprioception, expected a system that declares it "
+                f"or observations that are dictionaries of {PIXELS!r} and {PROPRIO!r}; leave out "
+                "--proprioception"
+            )
+        return np.array(self.system.proprio_of(np.asarray(info["state"])))
+
+    @cached_property
+    def _proprio_names(self) -> tuple[str, ...]:
+        """None where it is not logged."""
+        _, info = self.env.reset(seed=0)
+        felt = self._felt(info)
+        if felt is None:
+            return ()
+        if self.system is not None and self.system.proprio_size == felt.size:
+            return self.system.proprio_names
+        return numbered(PROPRIO, felt.size)
+
     @cached_property
     def _seen(self) -> tuple[tuple[int, int, int], dict[str, Fact]]:
         """A picture's shape, and the facts that a reset and a first step both tell."""
@@ -199,13 +236,16 @@ class Source:
             robot_type=self.system.name if self.system else self.recipe.env_id,
             recipe={**self.recipe.asked(), "behaviours": self.shares, "versions": _versions()},
             bounds=self.bounds,
+            proprio_names=self._proprio_names if self.recipe.proprioception else (),
+            tasks=self.tasks,
         )
 
     def record(self, number: int) -> Episode:
         """Episode `number` of the recipe."""
         drive, start = np.random.SeedSequence((self.recipe.seed, number)).spawn(2)
         seed = int(start.generate_state(1, np.uint32)[0])
-        return self._drive(self._dealt(number), np.random.default_rng(drive), seed)
+        task = number % len(self.tasks) if self.tasks else None
+        return self._drive(self._dealt(number), np.random.default_rng(drive), seed, task)
 
     def _dealt(self, number: int) -> str:
         """Multiples of the golden ratio fill [0, 1) evenly: few episodes have their shares too."""
@@ -214,14 +254,15 @@ class Source:
         place = (0.5 + number * (5**0.5 - 1) / 2) % 1 * edges[-1]
         return names[min(int(np.searchsorted(edges, place, side="right")), len(names) - 1)]
 
-    def _drive(self, name: str, rng: np.random.Generator, seed: int) -> Episode:
+    def _drive(self, name: str, rng: np.random.Generator, seed: int, task: int | None) -> Episode:
         """Copies, as environments may go on writing to what they gave, or were given."""
         _, facts = self._seen  # which resets, where nobody has looked yet
         pilot = self._behaviour(name)(rng)
         with _piloted(name, 0):
             state = next(pilot)
-        obs, info = self.env.reset(seed=seed, options=None if state is None else {"state": state})
-        frames, told = [np.array(obs)], [facts_told(info)]
+        options = {k: v for k, v in {"state": state, "task": task}.items() if v is not None}
+        obs, info = self.env.reset(seed=seed, options=options or None)
+        frames, told, felt = [np.array(obs)], [facts_told(info)], [self._felt(info)]
         actions, rewards = list[np.ndarray](), list[SupportsFloat]()
         terminated = truncated = False
         while not (terminated or truncated):
@@ -230,6 +271,7 @@ class Source:
             obs, reward, terminated, truncated, info = self.env.step(action.copy())
             frames.append(np.array(obs))
             told.append(facts_told(info))
+            felt.append(self._felt(info))
             actions.append(action)
             rewards.append(reward)
         return Episode(
@@ -242,8 +284,16 @@ class Source:
             behaviour=name,
             split=self.recipe.split,
             seed=seed,
-            task=str(getattr(self.env.unwrapped, "task_description", self.recipe.env_id)),
+            task=self._described(task),
+            proprio=np.stack([one for one in felt if one is not None]).reshape(len(felt), -1)
+            if self.recipe.proprioception
+            else None,
         )
+
+    def _described(self, task: int | None) -> str:
+        if task is not None:
+            return self.tasks[task]
+        return str(getattr(self.env.unwrapped, "task_description", self.recipe.env_id))
 
     def close(self) -> None:
         self.env.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int, UInt8
+from jaxtyping import Bool, Float, Float32, Int, UInt8
 
 from wm_gym.data.episode import Episode
 from wm_gym.data.layout import (
@@ -18,6 +18,7 @@ from wm_gym.data.layout import (
     content_hash,
     is_finished,
     loose_episodes,
+    tasks_of,
 )
 from wm_gym.data.rows import (
     Columns,
@@ -39,9 +40,12 @@ class Dataset:
     spec: DatasetSpec
     index: np.ndarray
     """One record per episode: start (its first row), length (its rows), number, behaviour, split,
-    seed, task, digest."""
+    seed, task, task_index, digest."""
     _columns: Columns
     _files: Mapping[str, Mapping[str, Any]]
+    tasks: tuple[str, ...]
+    """Sentences, by index, of the whole dataset, also in a selection."""
+    _task_index: Int[np.ndarray, "n"]
 
     @classmethod
     def open(cls, folder: Path | str) -> "Dataset":
@@ -58,7 +62,7 @@ class Dataset:
             _check_size(folder / name, file["bytes"])
         data = [folder / name for name in meta.files if name.startswith("data/")]
         columns = concatenate([read_columns(meta.spec, path) for path in data])
-        return cls(folder, meta.spec, _index(meta.entries, columns, folder), columns, meta.files)
+        return cls._opened(folder, meta.spec, meta.entries, columns, meta.files)
 
     @classmethod
     def _open_loose(cls, folder: Path, spec: DatasetSpec) -> "Dataset":
@@ -81,7 +85,21 @@ class Dataset:
                 parts.append(to_columns(spec, table))
                 entries.append(Entry.attached(table))
         columns = concatenate(parts)
-        return cls(folder, spec, _index(entries, columns, folder), columns, {})
+        return cls._opened(folder, spec, entries, columns, {})
+
+    @classmethod
+    def _opened(
+        cls,
+        folder: Path,
+        spec: DatasetSpec,
+        entries: Sequence[Entry],
+        columns: Columns,
+        files: Mapping[str, Mapping[str, Any]],
+    ) -> "Dataset":
+        tasks = tasks_of(spec, entries)
+        index = _index(entries, columns, folder, tasks)
+        rows = np.repeat(index["task_index"], index["length"])
+        return cls(folder, spec, index, columns, files, tasks, rows)
 
     def __len__(self) -> int:
         """Episodes."""
@@ -119,6 +137,28 @@ class Dataset:
         """Which episodes terminated, in the order of the index."""
         return self.terminated[self.index["start"] + self.index["length"] - 2]
 
+    @property
+    def proprio(self) -> Float32[np.ndarray, "n p"] | None:
+        """By row: what the robot felt in that frame; None where nobody logged it."""
+        return self._columns.proprio
+
+    @property
+    def progress(self) -> Float[np.ndarray, "n"] | None:
+        """By row: the share of its task that is achieved in that frame; None where nobody logged
+        it."""
+        name = self.spec.progress_fact
+        return None if name is None else self.fact(name)
+
+    @property
+    def coverage(self) -> Float[np.ndarray, "n"] | None:
+        """An alias of `progress`."""
+        return self.progress
+
+    @property
+    def task_index(self) -> Int[np.ndarray, "n"]:
+        """By row: which of `tasks` it is of."""
+        return self._task_index
+
     def fact(self, name: str) -> np.ndarray:
         """By row, shaped (n, *shape)."""
         if name not in self.spec.facts:
@@ -144,6 +184,7 @@ class Dataset:
             split=str(entry["split"]),
             seed=int(entry["seed"]),
             task=str(entry["task"]),
+            proprio=None if columns.proprio is None else columns.proprio[frames],
         )
 
     def select(self, *, split: str | None = None, behaviour: str | None = None) -> "Dataset":
@@ -195,7 +236,15 @@ class Dataset:
         return None if digest == self.index["digest"][i] else f"{name} has changed"
 
 
-def _index(entries: Sequence[Entry], columns: Columns, folder: Path) -> np.ndarray:
+def _index(
+    entries: Sequence[Entry], columns: Columns, folder: Path, tasks: Sequence[str]
+) -> np.ndarray:
+    places = {task: index for index, task in enumerate(tasks)}
+    if unknown := {entry.task for entry in entries} - set(places):
+        raise ValueError(
+            f"{folder} has an episode of task {min(unknown)!r}, expected one of {list(tasks)}; "
+            "copy or download it again"
+        )
     lengths = np.array([entry.length for entry in entries])
     if lengths.sum() != len(columns):
         raise ValueError(
@@ -209,6 +258,7 @@ def _index(entries: Sequence[Entry], columns: Columns, folder: Path) -> np.ndarr
             name: np.array([getattr(entry, name) for entry in entries])
             for name in ("number", "behaviour", "split", "seed", "task", "digest")
         },
+        "task_index": np.array([places[entry.task] for entry in entries]),
     }
     index = np.empty(len(entries), [(name, values.dtype) for name, values in fields.items()])
     for name, values in fields.items():

@@ -34,6 +34,10 @@ class Episode:
     split: str
     seed: int
     task: str
+    """A sentence."""
+    proprio: Float32[np.ndarray, "t1 p"] | None = None
+    """What the robot felt of itself in each frame: an input beside it; None where nobody logged
+    it."""
 
     def __post_init__(self) -> None:
         _check("frames", self.frames, np.dtype(np.uint8), ndim=4)
@@ -49,6 +53,9 @@ class Episode:
         for name, values in self.facts.items():
             _check(f"fact {name!r}", values, None, ndim=None)
             _check_length(f"fact {name!r}", values, length, "one per frame")
+        if self.proprio is not None:
+            _check("proprio", self.proprio, np.dtype(np.float32), ndim=2)
+            _check_length("proprio", self.proprio, length, "one per frame")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed is {self.seed}, expected 0 <= seed < 2**63")
 
@@ -56,6 +63,7 @@ class Episode:
     def digest(self) -> str:
         """SHA-256 of the decoded content: the same however it was compressed, packed or stored."""
         arrays = {"frames": self.frames, "action": self.action, "reward": self.reward}
+        arrays |= {} if self.proprio is None else {"proprio": self.proprio}
         arrays |= {f"fact {name}": self.facts[name] for name in sorted(self.facts)}
         layout = [[name, _portable(array).str, list(array.shape)] for name, array in arrays.items()]
         words = [self.behaviour, self.split, int(self.seed), self.task]

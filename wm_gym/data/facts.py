@@ -7,14 +7,16 @@ import numpy as np
 
 from wm_gym.data.spec import Fact
 
-FACTS = ("coverage", "state", "contact")
-"""Entries of `info` that are logged with each frame where the environment has them as numbers."""
+FACTS = ("coverage", "progress", "state", "contact")
+"""Entries of `info` that are logged with each frame where the environment has them as numbers.
+Where there is `coverage`, it is the progress."""
 
 
 def facts_told(info: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Copies, as an environment may go on writing to what it gave."""
     values = {name: np.array(info[name]) for name in FACTS if name in info}
-    return {name: value for name, value in values.items() if value.dtype.kind in "biuf"}
+    told = {name: value for name, value in values.items() if value.dtype.kind in "biuf"}
+    return told if "coverage" not in told else {k: v for k, v in told.items() if k != "progress"}
 
 
 def facts_in_common(
@@ -47,6 +49,11 @@ def _column(name: str, fact: Fact, values: Sequence[np.ndarray | None]) -> np.nd
                 "same kind of number always, or never"
             )
     return np.stack([value for value in values if value is not None]).astype(fact.dtype)
+
+
+def numbered(name: str, size: int) -> tuple[str, ...]:
+    """Names of numbers that have none."""
+    return tuple(f"{name}_{i}" for i in range(size))
 
 
 def _fits(came: np.dtype, wanted: str) -> bool:

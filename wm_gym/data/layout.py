@@ -88,6 +88,11 @@ def content_hash(digests: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
+def tasks_of(spec: DatasetSpec, entries: Iterable[Entry]) -> tuple[str, ...]:
+    """By index: as the spec has them, or else in order of appearance."""
+    return spec.tasks or tuple(dict.fromkeys(entry.task for entry in entries))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Meta:
     """The content of `meta/wm_gym.json`: the spec alone, until the dataset is packed."""

@@ -25,6 +25,8 @@ STATS_PATH = "meta/stats.json"
 INFO_PATH = "meta/info.json"
 
 PICTURE = "observation.image"
+STATE = "observation.state"
+"""Proprioception, as LeRobot calls it."""
 OF_TRANSITIONS = ("action", "next.reward", "next.terminated", "next.truncated")
 """Columns whose last row in each episode is only padding."""
 OF_THE_WHOLE = ("episode_index", "index", "task_index")
@@ -40,6 +42,7 @@ def features(spec: DatasetSpec) -> dict[str, Feature]:
     names = [f"action_{i}" for i in range(spec.action_size)]
     columns = {
         PICTURE: _feature("image", spec.picture, ["height", "width", "channels"]),
+        **_state(spec),
         "action": _feature("float32", (spec.action_size,), names),
         "next.reward": _feature("float32"),
         "next.terminated": _feature("bool"),
@@ -50,6 +53,11 @@ def features(spec: DatasetSpec) -> dict[str, Feature]:
     columns |= {"is_last": _feature("bool"), "timestamp": _feature("float32")}
     columns |= {name: _feature("int64") for name in ("frame_index", *OF_THE_WHOLE)}
     return columns
+
+
+def _state(spec: DatasetSpec) -> dict[str, Feature]:
+    names = list(spec.proprio_names)
+    return {STATE: _feature("float32", (len(names),), names)} if names else {}
 
 
 def schema(columns: Mapping[str, Feature]) -> pa.Schema:

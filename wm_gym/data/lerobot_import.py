@@ -21,8 +21,9 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from wm_gym.data.episode import Episode, TooShortError
+from wm_gym.data.facts import numbered
 from wm_gym.data.foreign import facts_of, first_whole
-from wm_gym.data.lerobot import DATA_PATH, INFO_PATH
+from wm_gym.data.lerobot import DATA_PATH, INFO_PATH, TASKS_PATH
 from wm_gym.data.pixels import fitted
 from wm_gym.data.rows import column_values, damage_named
 from wm_gym.data.scaling import bounds_of, share_beyond, told
@@ -47,7 +48,7 @@ class Columns:
 
     terminated: str = "next.done"
     state: str = "observation.state"
-    """Logged as a fact beside each frame, where there is such a column."""
+    """Proprioception, and a fact beside each frame, where there is such a column."""
 
     def asked(self) -> set[str]:
         """Of numbers: those that have to be there."""
@@ -158,6 +159,10 @@ class LeRobotSource:
 
     def spec(self) -> DatasetSpec:
         name = self.system or self.info.get("robot_type") or self.folder.resolve().name
+        if not isinstance(name, str):
+            raise ValueError(
+                f"{self.name}: robot_type is {name!r}, expected the system's name; give --system"
+            )
         asked = {"columns": asdict(self.columns), "camera": self.camera}
         bounds, first = self.bounds, first_whole(self.name, len(self), self.episode)
         return DatasetSpec(
@@ -170,7 +175,43 @@ class LeRobotSource:
             recipe={"source": f"LeRobot, {self.folder.resolve().name}", **asked},
             bounds=bounds,
             has_reward=self.columns.reward in self.features,
+            proprio_names=self._proprio_names(first),
+            tasks=tuple(self.tasks.values()) if len(self.tasks) > 1 else (),
         )
+
+    def _proprio_names(self, first: Episode) -> tuple[str, ...]:
+        """Theirs, where each number has one."""
+        if first.proprio is None:
+            return ()
+        names, size = tuple(_names(self.features[self.columns.state])), first.proprio.shape[1]
+        return names if len(names) == size else numbered("state", size)
+
+    @cached_property
+    def tasks(self) -> Mapping[int, str]:
+        """Their sentences by their index; none in folders that do not list them."""
+        path = self.folder / TASKS_PATH
+        if not path.exists():
+            return {}
+        table = _table(path)  # of pandas, whose index has a name or has not
+        sentence = {"task", "__index_level_0__"} & set(table.column_names)
+        if len(sentence) != 1 or "task_index" not in table.column_names:
+            raise ValueError(
+                f"{path} has the columns {table.column_names}, expected task_index and task"
+            )
+        columns = [table[key].to_pylist() for key in ("task_index", *sentence)]
+        return dict(sorted(zip(*columns, strict=True)))
+
+    def _task(self, row: Mapping[str, Any], table: pa.Table) -> str:
+        """That of its first frame."""
+        if not self.tasks or "task_index" not in table.column_names:
+            return str(next(iter(row.get("tasks") or ()), ""))
+        index = int(np.asarray(table["task_index"])[0])
+        if index not in self.tasks:
+            raise ValueError(
+                f"its task_index is {index}, expected one of {list(self.tasks)}, which "
+                f"{TASKS_PATH} has; download the dataset again"
+            )
+        return self.tasks[index]
 
     def episode(self, i: int) -> Episode:
         """TooShortError where it holds no transition."""
@@ -195,10 +236,11 @@ class LeRobotSource:
             terminated=terminated,
             truncated=not terminated,
             facts=self._facts(table),
+            proprio=self._proprio(table),
             behaviour="logged",
             split="train",
             seed=int(row["episode_index"]),
-            task=str(next(iter(row.get("tasks") or ()), "")),
+            task=self._task(row, table),
         )
 
     def _data_path(self, chunk: int, file: int) -> Path:
@@ -221,6 +263,10 @@ class LeRobotSource:
         key = self.columns.state
         return {"state": _numbers(table, key)} if key in self.features else {}
 
+    def _proprio(self, table: pa.Table) -> np.ndarray | None:
+        key = self.columns.state
+        return _numbers(table, key).astype(np.float32) if key in self.features else None
+
     def _terminated(self, table: pa.Table) -> bool:
         """Whether the last transition that is recorded ended it: not the one that is not."""
         key = self.columns.terminated
@@ -241,6 +287,19 @@ class LeRobotSource:
         times = np.asarray(table["timestamp"]) + float(row[f"{where}/from_timestamp"])
         frames = read_frames(video, times, fps=float(self.info["fps"]))
         return np.stack([fitted(frame, self.size) for frame in frames])
+
+
+def _names(feature: Mapping[str, Any]) -> Iterator[str]:
+    """In a list, a list of lists or a table of lists, as LeRobot's datasets have had them."""
+    todo = [feature.get("names")]
+    while todo:
+        match todo.pop(0):
+            case str(name):
+                yield name
+            case [*inner]:
+                todo = [*inner, *todo]
+            case {**inner}:
+                todo = [*inner.values(), *todo]
 
 
 def _table(path: Path, columns: list[str] | None = None) -> pa.Table:

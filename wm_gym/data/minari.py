@@ -1,7 +1,7 @@
 """Minari datasets with pictures, as episodes of ours."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,12 +14,13 @@ from gymnasium import spaces
 from jaxtyping import Float, Float32
 
 from wm_gym.data.episode import Episode, TooShortError
-from wm_gym.data.facts import FACTS
+from wm_gym.data.facts import FACTS, numbered
 from wm_gym.data.foreign import episode_named, facts_of, first_whole
-from wm_gym.data.pixels import fitted, is_picture
+from wm_gym.data.pixels import fitted, is_picture, is_vector
 from wm_gym.data.scaling import bounds_of, share_beyond, told
 from wm_gym.data.spec import DatasetSpec
 from wm_gym.systems import Bounds
+from wm_gym.types import PROPRIO
 
 UNIT_ACTION = "unit_action"
 """Among `infos`: where `minari_export` keeps actions as we have them, because what is scaled and
@@ -70,6 +71,10 @@ class MinariSource:
     system: str | None = None
     """A name for what it is of; without it the environment's id, or the dataset's."""
 
+    proprio: str | None = None
+    """Where in a dictionary of observations proprioception is, as `outer/inner`; without it what is
+    called `agent_pos` there, if that is a vector."""
+
     def __len__(self) -> int:
         """Episodes."""
         return int(self.dataset.total_episodes)
@@ -81,7 +86,7 @@ class MinariSource:
     @cached_property
     def camera(self) -> tuple[str, ...]:
         """The way to the pictures."""
-        found = ["/".join(way) for way in _pictures(self.dataset.observation_space)]
+        found = ["/".join(way) for way in _ways(self.dataset.observation_space, is_picture)]
         wanted = found[0] if self.picture is None and len(found) == 1 else self.picture
         if wanted is None or wanted not in found:
             raise ValueError(
@@ -89,6 +94,20 @@ class MinariSource:
                 f"observations are {self.dataset.observation_space}"
             )
         return tuple(filter(None, wanted.split("/")))
+
+    @cached_property
+    def felt(self) -> tuple[str, ...] | None:
+        """The way to proprioception."""
+        ways = ["/".join(way) for way in _ways(self.dataset.observation_space, is_vector)]
+        if self.proprio is None:
+            named = [way for way in ways if way.rpartition("/")[2] == PROPRIO]
+            return tuple(named[0].split("/")) if len(named) == 1 else None
+        if self.proprio not in ways:
+            raise ValueError(
+                f"choose a proprioception key among {ways}, came {self.proprio!r}; "
+                f"observations are {self.dataset.observation_space}"
+            )
+        return tuple(filter(None, self.proprio.split("/")))
 
     @cached_property
     def bounds(self) -> Bounds | None:
@@ -156,15 +175,16 @@ class MinariSource:
             robot_type=name,
             recipe={"source": f"Minari, {self.dataset.id}", "camera": camera},
             bounds=bounds,
+            proprio_names=(
+                () if first.proprio is None else numbered(PROPRIO, first.proprio.shape[1])
+            ),
         )
 
     def episode(self, i: int) -> Episode:
         """TooShortError where it holds no transition."""
         data = self._read(i)
-        frames = data.observations
-        for key in self.camera:
-            frames = frames[key]
-        frames = np.asarray(frames)
+        frames = _at(data.observations, self.camera)
+        felt = None if self.felt is None else _at(data.observations, self.felt)
         terminated = bool(np.asarray(data.terminations)[-1])
         infos = data.infos or {}
         return Episode(
@@ -178,6 +198,7 @@ class MinariSource:
             split="train",
             seed=self._seed(i, int(data.id)),
             task=self.system or str(self.dataset.id),
+            proprio=None if felt is None else felt.astype(np.float32),
         )
 
     def _seed(self, i: int, number: int) -> int:
@@ -185,12 +206,21 @@ class MinariSource:
         return int(seed) if isinstance(seed, (int, np.integer)) and 0 <= seed < 2**63 else number
 
 
-def _pictures(space: spaces.Space[Any], *way: str) -> Iterator[tuple[str, ...]]:
+def _ways(
+    space: spaces.Space[Any], wanted: Callable[[spaces.Space[Any]], bool], *way: str
+) -> Iterator[tuple[str, ...]]:
+    """To all spaces that are wanted."""
     if isinstance(space, spaces.Dict):
         for key, inner in space.spaces.items():
-            yield from _pictures(inner, *way, key)
-    elif is_picture(space):
+            yield from _ways(inner, wanted, *way, key)
+    elif wanted(space):
         yield way
+
+
+def _at(observations: Any, way: tuple[str, ...]) -> np.ndarray:
+    for key in way:
+        observations = observations[key]
+    return np.asarray(observations)
 
 
 def _flat(actions: Any) -> np.ndarray:

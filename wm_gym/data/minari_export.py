@@ -18,12 +18,14 @@ from wm_gym.data.dataset import Dataset
 from wm_gym.data.minari import UNIT_ACTION, load_minari, minari_package
 from wm_gym.data.spec import DatasetSpec
 from wm_gym.storage.files import write_atomically
+from wm_gym.types import PIXELS, PROPRIO
 
 
 def export_minari(
     dataset: Dataset, dataset_id: str, *, progress: Callable[[int], None] | None = None
 ) -> Any:
     """The same pictures, losslessly, and actions as the environment takes them; facts are `infos`.
+    Proprioception makes observations dictionaries: {"pixels", "agent_pos"}.
 
     It goes into Minari's local store, an episode at a time; progress(episodes) is called after
     each. It has another id until it is whole, and a failure leaves nothing behind.
@@ -70,7 +72,7 @@ def _write(
                 warnings.simplefilter("ignore", UserWarning)  # of authors, whom it cannot know
                 made = minari.create_dataset_from_buffers(
                     dataset_id, buffer,
-                    observation_space=spaces.Box(0, 255, spec.picture, np.uint8),
+                    observation_space=_observed(spec),
                     action_space=spaces.Box(*_edges(spec), dtype=np.float64),
                     data_format="arrow", jpeg_encoding=False,
                     algorithm_name=", ".join(sorted({str(b) for b in dataset.index["behaviour"]})),
@@ -80,6 +82,15 @@ def _write(
             made.update_dataset_from_buffer(buffer)
         if progress is not None:
             progress(1)
+
+
+def _observed(spec: DatasetSpec) -> spaces.Space[Any]:
+    """Pictures, or dictionaries of LeRobot's names where there is proprioception too."""
+    picture = spaces.Box(0, 255, spec.picture, np.uint8)
+    if not spec.proprio_names:
+        return picture
+    felt = spaces.Box(-np.inf, np.inf, (len(spec.proprio_names),), np.float32)
+    return spaces.Dict({PIXELS: picture, PROPRIO: felt})
 
 
 def _edges(spec: DatasetSpec) -> tuple[Float[np.ndarray, "a"], Float[np.ndarray, "a"]]:
@@ -101,7 +112,11 @@ def _buffer(minari: Any, dataset: Dataset, i: int) -> Any:
     return minari.data_collector.EpisodeBuffer(
         id=i,
         seed=episode.seed,
-        observations=episode.frames,
+        observations=(
+            episode.frames
+            if episode.proprio is None
+            else {PIXELS: episode.frames, PROPRIO: episode.proprio}
+        ),
         actions=np.clip(action, *_edges(dataset.spec)),
         rewards=episode.reward.tolist(),
         terminations=ends[0].tolist(),

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wm_gym.data import lerobot
-from wm_gym.data.layout import LOOSE_FOLDER, Entry, Meta, loose_episodes
+from wm_gym.data.layout import LOOSE_FOLDER, Entry, Meta, loose_episodes, tasks_of
 from wm_gym.data.rows import column_values, damage_named, read_table, to_columns, writer_options
 from wm_gym.data.spec import DatasetSpec
 from wm_gym.data.stats import Moments, column_moments, picture_moments
@@ -40,7 +40,7 @@ def pack(folder: Path, spec: DatasetSpec, *, file_bytes: int) -> None:
     remove_strays(folder / "meta")
     packed = list(_pack_data(folder, spec, list(loose.values()), file_bytes))
     entries = [episode.entry for episode in packed]
-    tasks = list(dict.fromkeys(entry.task for entry in entries))
+    tasks = tasks_of(spec, entries)
     _write_meta_tables(folder, packed, tasks)
     info = lerobot.info(
         spec,
@@ -62,7 +62,7 @@ def _pack_data(
     folder: Path, spec: DatasetSpec, loose: Sequence[Path], file_bytes: int
 ) -> Iterator[_Packed]:
     schema = lerobot.schema(lerobot.features(spec))
-    tasks: dict[str, int] = {}
+    tasks = {task: index for index, task in enumerate(spec.tasks)}
     episode_index = row = 0
     for number, paths in enumerate(_groups(loose, file_bytes)):
         with (

@@ -12,7 +12,7 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from wm_gym.systems import Bounds
-from wm_gym.types import Info
+from wm_gym.types import PIXELS, PROPRIO, Info
 
 LARGEST, SIDE, CELL = 128, 96, 6
 """Pixels: pictures up to the first are kept; larger ones become the second, in multiples of the
@@ -31,9 +31,14 @@ def make_pixel_env(
     picture: tuple[int, int] | None = None,
     repeat: int = 1,
     kwargs: Mapping[str, Any] | None = None,
+    proprioception: bool = False,
 ) -> gym.Env[np.ndarray, np.ndarray]:
     """The environment with pictures for observations, its own or else what it renders, cut after
-    `steps`; an action is flat, within [−1, 1], and held for `repeat` of the environment's steps."""
+    `steps`; an action is flat, within [−1, 1], and held for `repeat` of the environment's steps.
+
+    `proprioception`: of observations {"pixels", "agent_pos"} the picture is one, and `info` tells
+    the other.
+    """
     module, _, plain_id = env_id.rpartition(":")
     if module:
         _import_named(module)
@@ -41,6 +46,8 @@ def make_pixel_env(
     if str(gym.spec(plain_id).entry_point).startswith("wm_gym.envs:"):
         given = {"horizon": steps * repeat, **given}
     env = _made(plain_id, given)
+    if proprioception and shows_and_feels(env.observation_space):
+        env = FeltInInfo(env)
     if not is_picture(env.observation_space):
         if env.render_mode != SHOWN["render_mode"]:
             env.close()
@@ -92,6 +99,18 @@ def is_picture(space: spaces.Space[Any]) -> bool:
     )
 
 
+def shows_and_feels(space: spaces.Space[Any]) -> bool:
+    """Whether an observation is a dictionary of LeRobot's names, for a picture and numbers."""
+    if not isinstance(space, spaces.Dict) or not {PIXELS, PROPRIO} <= set(space.spaces):
+        return False
+    return is_picture(space[PIXELS]) and is_vector(space[PROPRIO])
+
+
+def is_vector(space: spaces.Space[Any]) -> bool:
+    """Of at least one number."""
+    return isinstance(space, spaces.Box) and len(space.shape) == 1 and space.shape[0] > 0
+
+
 def suitable_picture(height: int, width: int) -> tuple[int, int]:
     """As it is where it is small and cells fit on it; else the longer side is `SIDE`."""
     if max(height, width) <= LARGEST and cells_fit(height, width):
@@ -130,6 +149,23 @@ def fitted(
     height, width = frame.shape[:2]
     wanted = picture or suitable_picture(height, width)
     return frame if wanted == (height, width) else resized(frame, wanted)
+
+
+class FeltInInfo(gym.Wrapper[Any, Any, Any, Any]):
+    """With the picture for an observation, and proprioception in `info`."""
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        assert isinstance(env.observation_space, spaces.Dict)
+        self.observation_space = env.observation_space[PIXELS]
+
+    def reset(self, **kwargs: Any) -> tuple[Any, Info]:
+        obs, info = self.env.reset(**kwargs)
+        return obs[PIXELS], {**info, PROPRIO: obs[PROPRIO]}
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, Info]:
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        return obs[PIXELS], reward, terminated, truncated, {**info, PROPRIO: obs[PROPRIO]}
 
 
 class Resized(gym.ObservationWrapper[np.ndarray, Any, np.ndarray]):

@@ -52,6 +52,8 @@ def to_table(spec: DatasetSpec, episode: Episode) -> pa.Table:
         "frame_index": np.arange(frames),
     }
     values |= {lerobot.fact_column(name): episode.facts[name] for name in spec.facts}
+    if episode.proprio is not None:
+        values[lerobot.STATE] = episode.proprio
     schema = lerobot.schema(columns)
     arrays = [
         _pictures(episode.frames, field.type)
@@ -122,6 +124,7 @@ class Columns:
     terminated: Bool[np.ndarray, "n"]
     truncated: Bool[np.ndarray, "n"]
     facts: dict[str, np.ndarray]
+    proprio: Float32[np.ndarray, "n p"] | None = None
 
     def __len__(self) -> int:
         return len(self.reward)
@@ -138,12 +141,18 @@ def to_columns(spec: DatasetSpec, table: pa.Table) -> Columns:
             name: column_values(table, lerobot.fact_column(name), fact.shape)
             for name, fact in spec.facts.items()
         },
+        proprio=(
+            column_values(table, lerobot.STATE, (len(spec.proprio_names),))
+            if spec.proprio_names
+            else None
+        ),
     )
 
 
 def read_columns(spec: DatasetSpec, path: Path) -> Columns:
     facts = [lerobot.fact_column(name) for name in spec.facts]
-    names = [f"{lerobot.PICTURE}.bytes", *lerobot.OF_TRANSITIONS, *facts]
+    state = [lerobot.STATE] if spec.proprio_names else []
+    names = [f"{lerobot.PICTURE}.bytes", *lerobot.OF_TRANSITIONS, *facts, *state]
     with damage_named(path):
         return to_columns(spec, read_table(path, names))
 
@@ -156,6 +165,7 @@ def concatenate(parts: Sequence[Columns]) -> Columns:
         start=np.concatenate([part.pictures.start for part in parts]),
         stop=np.concatenate([part.pictures.stop for part in parts]),
     )
+    felt = [part.proprio for part in parts if part.proprio is not None]
     return Columns(
         pictures=pictures,
         action=np.concatenate([part.action for part in parts]),
@@ -165,6 +175,7 @@ def concatenate(parts: Sequence[Columns]) -> Columns:
         facts={
             name: np.concatenate([part.facts[name] for part in parts]) for name in parts[0].facts
         },
+        proprio=np.concatenate(felt) if felt else None,
     )
 
 

@@ -9,12 +9,17 @@ import numpy as np
 
 from wm_gym.data.episode import Episode
 from wm_gym.systems import Bounds
-from wm_gym.systems.origin import bounds_from_json
+from wm_gym.systems.origin import bounds_from_json, names_from_json
 
 _FACT_DTYPES = (
     *("bool", "int8", "int16", "int32", "int64"),
     *("uint8", "uint16", "uint32", "uint64", "float32", "float64"),
 )
+
+_LISTS = ("proprio_names", "tasks")
+
+PROGRESS = ("progress", "coverage")
+"""Facts that tell progress; the second is what it was called, and is in Push-T."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +52,10 @@ class DatasetSpec:
     """What ±1 of an action stands for in the environment; None: it takes [−1, 1] itself."""
     has_reward: bool = True
     """False where nobody logged one: rewards are then zeros."""
+    proprio_names: tuple[str, ...] = ()
+    """One for each number of proprioception; none where it is not logged."""
+    tasks: tuple[str, ...] = ()
+    """All sentences that a task may be, by index; none: whatever comes, in order of appearance."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "picture", tuple(int(n) for n in self.picture))
@@ -66,14 +75,32 @@ class DatasetSpec:
             raise ValueError(
                 f"bounds are of {len(self.bounds.low)} numbers, expected {self.action_size}"
             )
+        for what in _LISTS:
+            names = getattr(self, what)
+            object.__setattr__(self, what, tuple(names))
+            if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+                raise ValueError(f"{what} are {names!r}, expected strings")
+        if len(set(self.tasks)) < len(self.tasks):
+            raise ValueError(f"tasks are {self.tasks}, expected each once")
         for name in self.facts:
             if not name.isidentifier():
                 raise ValueError(f"fact {name!r} names a column: expected letters, digits and _")
+
+    @property
+    def progress_fact(self) -> str | None:
+        """The fact that tells progress, if one does: `coverage` is what it was called."""
+        return next((name for name in PROGRESS if name in self.facts), None)
 
     def check(self, episode: Episode) -> None:
         """Raises ValueError where the episode is not of this dataset's kind."""
         _expect("frames", episode.frames.shape[1:], self.picture)
         _expect("action", episode.action.shape[1:], (self.action_size,))
+        felt = 0 if episode.proprio is None else episode.proprio.shape[1]
+        _expect("proprio (numbers)", felt, len(self.proprio_names))
+        if self.tasks and episode.task not in self.tasks:
+            raise ValueError(
+                f"the episode has task {episode.task!r}, but the dataset's spec has {self.tasks}"
+            )
         _expect("facts", sorted(episode.facts), list(self.facts))
         for name, fact in self.facts.items():
             _expect(f"fact {name!r} (dtype)", episode.facts[name].dtype, np.dtype(fact.dtype))
@@ -88,17 +115,22 @@ class DatasetSpec:
         return [f"{name}: {mine!r}, found {its!r}" for name, mine, its in pairs if mine != its]
 
     def to_json(self) -> dict[str, Any]:
-        return json.loads(json.dumps(asdict(self)))
+        """What came later is left out where it says nothing, so that older data is the same."""
+        content = json.loads(json.dumps(asdict(self)))
+        return {name: value for name, value in content.items() if value or name not in _LISTS}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "DatasetSpec":
+        if not isinstance(system := content.get("robot_type"), str | None):
+            raise ValueError(f"robot_type is {system!r}, expected the system's name")
         facts = {
             name: Fact(dtype=fact["dtype"], shape=tuple(fact["shape"]))
             for name, fact in content["facts"].items()
         }
         bounds = bounds_from_json(content.get("bounds"))
         picture = tuple(content["picture"])
-        return cls(**{**content, "facts": facts, "picture": picture, "bounds": bounds})
+        lists = {name: names_from_json(content[name], name) for name in _LISTS if name in content}
+        return cls(**{**content, **lists, "facts": facts, "picture": picture, "bounds": bounds})
 
 
 def _expect(what: str, came: object, expected: object) -> None:

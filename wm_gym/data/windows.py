@@ -8,7 +8,7 @@ from itertools import count
 from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int, UInt8
+from jaxtyping import Bool, Float, Float32, Int, UInt8
 
 from wm_gym.data.dataset import Dataset
 
@@ -25,6 +25,12 @@ class WindowBatch:
     """Per frame, (t, b, ...): labels, never inputs."""
     first_row: Int[np.ndarray, "b"]
     """Where in the dataset each window begins."""
+    task: Int[np.ndarray, "b"]
+    """Its index."""
+    proprio: Float32[np.ndarray, "t b p"] | None = None
+    """None where nobody logged it."""
+    progress: Float[np.ndarray, "t b"] | None = None
+    """A label, never an input; None where nobody logged it."""
 
 
 class Windows:
@@ -72,6 +78,9 @@ class Windows:
             terminated=data.terminated[rows[:-1]],
             facts={name: data.fact(name)[rows] for name in data.spec.facts},
             first_row=rows[0],
+            task=data.task_index[rows[0]],
+            proprio=None if data.proprio is None else data.proprio[rows],
+            progress=None if data.progress is None else data.progress[rows],
         )
 
 

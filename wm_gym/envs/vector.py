@@ -95,8 +95,13 @@ class WorldVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
         return self.task
 
     @property
-    def _max_episode_steps(self) -> int:
+    def max_episode_steps(self) -> int:
+        """The horizon."""
         return self._episodes.rules.horizon
+
+    @property
+    def _max_episode_steps(self) -> int:
+        return self.max_episode_steps
 
     @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]

@@ -1,5 +1,6 @@
 """What the heads say of real frames, against what was logged: no dreaming in between."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from wm_gym.data import Dataset
+from wm_gym.evaluation.rewards import errors_of, reward_bands
 from wm_gym.models.world_model import WorldModel
 
 EDGES = (0.0, 0.2, 0.5, 0.8, 0.95)
@@ -22,6 +24,8 @@ class Judged:
 
     coverage: Float[np.ndarray, "n"]
     true_coverage: Float[np.ndarray, "n"]
+    """NaN where nobody logged any."""
+
     reward: Float[np.ndarray, "n"]
     true_reward: Float[np.ndarray, "n"]
     """NaN where nobody logged any."""
@@ -48,14 +52,21 @@ class Line:
 
     name: str
     count: int
-    coverage_bias: float
-    coverage_error: float
+    coverage_bias: float | None
+    """None where nobody logged coverages."""
+
+    coverage_error: float | None
     """Mean absolute."""
 
     reward_bias: float | None
     """None where nobody logged rewards."""
 
     reward_error: float | None
+    """Mean absolute."""
+
+    reward_rmse: float | None
+    constant_rmse: float | None
+    """The root mean square error of always saying the mean of the rewards drawn."""
 
 
 def transitions(
@@ -72,8 +83,9 @@ def transitions(
 def judge(
     model: WorldModel, dataset: Dataset, rows: Int[np.ndarray, "n"], *, last: bool
 ) -> Iterator[Judged]:
-    coverage, has_reward = dataset.fact("coverage"), dataset.spec.has_reward
-    reward = dataset.reward if has_reward else np.full_like(dataset.reward, np.nan)
+    unknown = np.full(len(dataset.reward), np.nan, np.float32)
+    coverage = dataset.fact("coverage") if "coverage" in dataset.spec.facts else unknown
+    reward = dataset.reward if dataset.spec.has_reward else unknown
     for i in range(0, len(rows), _AT_ONCE):
         here = rows[i : i + _AT_ONCE]
         before, after = (
@@ -93,35 +105,55 @@ def judge(
 
 
 def calibration_card(judged: Judged) -> list[Line]:
-    """By band of coverage, and of the last transitions alone. What leads to an episode's last frame
-    is where a reward logged one row off would show: the error against the reward before it has to
-    be the larger one."""
+    """By band of coverage and of reward, where anybody logged them, and of the last transitions
+    alone. What leads to an episode's last frame is where a reward logged one row off would show:
+    the error against the reward before it has to be the larger one."""
     drawn, ends = judged.at(~judged.last), judged.at(judged.last)
-    band = np.searchsorted(EDGES, drawn.true_coverage, side="left")
-    uppers = [*EDGES[1:], 1.0]
-    names = ["0", *(f"{low:g}–{high:g}" for low, high in zip(EDGES, uppers, strict=True))]
-    lines = [
-        _line(f"coverage {name}", drawn.at(band == i), drawn.true_reward[band == i])
-        for i, name in enumerate(names)
-        if (band == i).any()
-    ]
-    before = _line("against the reward before", ends, ends.reward_before)
+    known = ~np.isnan(drawn.true_reward)
+    mean = float(drawn.true_reward[known].mean()) if known.any() else math.nan
+    rewarded = drawn.at(known)
+    before = _line("against the reward before", ends, ends.reward_before, mean)
     return [
-        _line("all", drawn, drawn.true_reward),
-        *lines,
-        _line("last of episodes", ends, ends.true_reward),
+        _line("all", drawn, drawn.true_reward, mean),
+        *(
+            _line(f"coverage {name}", drawn.at(each), drawn.true_reward[each], mean)
+            for name, each in _coverage_bands(drawn.true_coverage)
+        ),
+        *(
+            _line(name, rewarded.at(each), rewarded.true_reward[each], mean)
+            for name, each in reward_bands(rewarded.true_reward)
+        ),
+        *([_line("last of episodes", ends, ends.true_reward, mean)] if len(ends.last) else []),
         *([] if before.reward_error is None else [before]),
     ]
 
 
-def _line(name: str, judged: Judged, true_reward: Float[np.ndarray, "n"]) -> Line:
-    coverage, reward = judged.coverage - judged.true_coverage, judged.reward - true_reward
-    reward = reward[~np.isnan(true_reward)]
+def _coverage_bands(
+    true: Float[np.ndarray, "n"],
+) -> Iterator[tuple[str, Bool[np.ndarray, "n"]]]:
+    """Those that hold any, with their names."""
+    band = np.searchsorted(EDGES, true, side="left")
+    uppers = [*EDGES[1:], 1.0]
+    names = ["0", *(f"{low:g}–{high:g}" for low, high in zip(EDGES, uppers, strict=True))]
+    for i, name in enumerate(names):
+        chosen = (band == i) & ~np.isnan(true)
+        if chosen.any():
+            yield name, chosen
+
+
+def _line(name: str, judged: Judged, true_reward: Float[np.ndarray, "n"], constant: float) -> Line:
+    coverage = (judged.coverage - judged.true_coverage)[~np.isnan(judged.true_coverage)]
+    known = ~np.isnan(true_reward)
+    reward = (
+        errors_of(name, judged.reward[known], true_reward[known], constant) if known.any() else None
+    )
     return Line(
         name=name,
-        count=len(coverage),
-        coverage_bias=float(coverage.mean()),
-        coverage_error=float(np.abs(coverage).mean()),
-        reward_bias=float(reward.mean()) if len(reward) else None,
-        reward_error=float(np.abs(reward).mean()) if len(reward) else None,
+        count=len(judged.reward),
+        coverage_bias=float(coverage.mean()) if len(coverage) else None,
+        coverage_error=float(np.abs(coverage).mean()) if len(coverage) else None,
+        reward_bias=reward.bias if reward else None,
+        reward_error=reward.error if reward else None,
+        reward_rmse=reward.rmse if reward else None,
+        constant_rmse=reward.constant_rmse if reward else None,
     )

@@ -63,17 +63,30 @@ def detection_text(detection: Detection, wrong: tuple[str, float], unit: str) ->
 
 
 def calibration_text(lines: Sequence[Line]) -> str:
-    """Bias and mean absolute error of what the heads say of real frames."""
-    head = ("transitions", "coverage bias", "error", "reward bias", "error")
-    rows = [f"{'heads, on real frames':<28}" + "".join(f"{word:>14}" for word in head)]
+    """Bias and mean absolute error of what the heads say of real frames, and of rewards the root
+    mean square error beside a constant's."""
+    head = ("transitions", "coverage bias", "error", "reward bias", "error", "RMSE", "constant")
+    rows = [f"{'heads, on real frames':<28}" + _cells(head)]
     for line in lines:
         numbers = (
             line.coverage_bias, line.coverage_error, line.reward_bias, line.reward_error,
+            line.reward_rmse, line.constant_rmse,
         )  # fmt: skip
-        told = ("–" if number is None else f"{number:.4f}" for number in numbers)
-        cells = "".join(f"{word:>14}" for word in told)
-        rows.append(f"{f'  {line.name}':<28}{line.count:>14,}{cells}")
+        told = ("–" if number is None else _four(number) for number in numbers)
+        rows.append(f"{f'  {line.name}':<28}" + _cells((f"{line.count:,}", *told)))
+    if any(line.constant_rmse is not None for line in lines):
+        rows.append("  constant: the RMSE of always saying the mean reward")
     return "\n".join(rows)
+
+
+def _cells(words: Sequence[str]) -> str:
+    widths = (12, 14, 8, 12, 9, 8, 9)
+    return "".join(f"{word:>{width}}" for word, width in zip(words, widths, strict=True))
+
+
+def _four(number: float) -> str:
+    """Four figures behind the point, as long as they say something."""
+    return f"{number:.4f}" if abs(number) < 100 else f"{number:.4g}"
 
 
 def _row(label: str, table: Table, key: str, steps: Sequence[int]) -> list[str]:

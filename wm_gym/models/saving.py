@@ -3,7 +3,6 @@
 import inspect
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Mapping
 from hashlib import sha256
@@ -36,7 +35,13 @@ from wm_gym.models.folder import (
 from wm_gym.models.kind import Part
 from wm_gym.models.kinds import DEFAULT, kind_named, kind_of
 from wm_gym.models.world_model import WorldModel
-from wm_gym.storage.files import explain_full_disk, sync_folder, write_atomically
+from wm_gym.storage.files import (
+    OLD,
+    explain_full_disk,
+    sync_folder,
+    temporary_folder,
+    write_atomically,
+)
 
 
 def save_world_model(world_model: WorldModel, folder: Path, *, readme: str | None) -> None:
@@ -47,14 +52,11 @@ def save_world_model(world_model: WorldModel, folder: Path, *, readme: str | Non
             f"{folder} exists and is not, or not only, a world model: it is not overwritten. "
             "Save to another folder, or move it away"
         )
-    fresh = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.tmp")
-    try:
+    with temporary_folder(folder) as fresh:
         with explain_full_disk(f"{folder} was not saved", lambda: "free some space"):
             _write(world_model, fresh, readme)
         _check_readable(fresh, folder)
         _put_in_place(fresh, folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
     sync_folder(folder.parent)
 
 
@@ -85,7 +87,7 @@ def _put_in_place(fresh: Path, folder: Path) -> None:
     if not folder.exists():
         fresh.rename(folder)
         return
-    old = fresh.with_suffix(".old")
+    old = fresh.with_suffix(OLD)
     try:
         folder.rename(old)
         fresh.rename(folder)

@@ -9,7 +9,6 @@ from typing import Any, get_args
 
 import gymnasium as gym
 import torch
-from tqdm import tqdm
 
 from wm_gym.models.world_model import DTYPES, WorldModel
 from wm_gym.programs.bench_diamond import DiamondSized, size_of
@@ -18,6 +17,7 @@ from wm_gym.programs.bench_systems import batched
 from wm_gym.programs.bench_timing import Speed, Step, in_turns
 from wm_gym.programs.bench_windows import Dtype, Memory, Mode, Window, memory_of, step_of
 from wm_gym.programs.machine import cores
+from wm_gym.programs.progress import each
 
 MIB = 1 << 20
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -127,9 +127,7 @@ def bench_gradient(
     rows: dict[str, Step] = {_row(*key): step_of(window) for key, window in windows.items()}
     shown = {name: _shown(dreams, gradients, name) for name in ("pixels", "latent")}
     speeds = in_turns(rows | shown, seconds=seconds, rounds=rounds, title="gradient")
-    memory = {
-        key: memory_of(window) for key, window in tqdm(windows.items(), "memory", disable=None)
-    }
+    memory = {key: memory_of(window) for key, window in each(windows.items(), "memory")}
     costs = {name: _cost(name, group, speeds, memory) for name, group in groups.items()}
     latent = _per_round(speeds["latent"], speeds["pixels"])
     aims = [*_aims(costs), _aim(f"latent ≥ {LATENT_SPEED} × pixels", latent, LATENT_SPEED)]

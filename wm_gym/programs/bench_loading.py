@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from diffusers import UNet2DModel
 from torch.nn.functional import mse_loss, pixel_unshuffle
-from tqdm import tqdm
 
 from wm_gym.data import Dataset, DatasetWriter, WindowBatch, Windows, prefetch
 from wm_gym.data.collect import Recipe, Source
 from wm_gym.programs.bench_timing import measured
 from wm_gym.programs.machine import cores
+from wm_gym.programs.progress import each
 
 
 def bench_loading(*, seconds: float, rounds: int, episodes: int) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def bench_loading(*, seconds: float, rounds: int, episodes: int) -> dict[str, An
         for _ in range(3):
             train(next(fresh))
         steps = max(1, round(seconds / 0.2))
-        for _ in tqdm(range(rounds), desc="loading", disable=None):
+        for _ in each(range(rounds), desc="loading"):
             for name, source in zip(times, (same, fresh), strict=True):
                 times[name] += [_timed(train, source) for _ in range(steps)]
         fresh.close()
@@ -48,7 +48,7 @@ def bench_loading(*, seconds: float, rounds: int, episodes: int) -> dict[str, An
 def _some_data(folder: Path, episodes: int) -> Dataset:
     source = Source(Recipe(episodes=episodes))
     writer = DatasetWriter(folder, source.spec())
-    for number in tqdm(range(source.recipe.episodes), desc="some data", disable=None):
+    for number in each(range(source.recipe.episodes), desc="some data"):
         writer.add(number, source.record(number))
     writer.finalize()
     return Dataset.open(folder)

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
-from tqdm import tqdm
 
 from wm_gym.envs.dream import DreamVectorEnv
 from wm_gym.models.noise import normal_noise
@@ -20,6 +19,7 @@ from wm_gym.models.world_model import DTYPES, WorldModel
 from wm_gym.programs.bench_dream import Dreams
 from wm_gym.programs.bench_timing import measured
 from wm_gym.programs.machine import cores
+from wm_gym.programs.progress import Bar
 
 NUM_ENVS = 64
 MATMUL = (4096, 512, 512)
@@ -100,7 +100,7 @@ def _clocked(model: WorldModel, seconds: float, title: str) -> Clock:
         (env._episodes.world, "_next", "world"),  # a transition, a painted frame, its colours
     ):
         clock.watch(owner, method, part)
-    begin, bar = time.perf_counter(), tqdm(desc=title, unit="step", disable=None)
+    begin, bar = time.perf_counter(), Bar(desc=title, unit="step")
     with bar:
         while time.perf_counter() - begin < seconds:
             clock.run("noise", normal_noise, key, at, model.latent_size)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
+
+from wm_gym.programs.progress import Bar
 
 Step = Callable[[], int]
 """Does something and says how many environment steps that was."""
@@ -50,7 +51,7 @@ def in_turns(
 ) -> dict[str, Speed]:
     """Each step function for that long, all of them in each round."""
     speeds = {name: Speed([], []) for name in rows}
-    bar = tqdm(total=rounds * len(rows), desc=title, disable=None)
+    bar = Bar(total=rounds * len(rows), desc=title)
     with bar:
         for _ in range(rounds):
             for name, step in rows.items():

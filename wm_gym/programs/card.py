@@ -4,10 +4,9 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from tqdm import tqdm
-
 from wm_gym.data import Dataset
 from wm_gym.data.card import Card, card_text, dataset_card, draw_card
+from wm_gym.programs.progress import Bar
 from wm_gym.systems import system_named
 
 
@@ -20,13 +19,8 @@ def card(folder: Path, /, verify: bool = False) -> None:
     """
     dataset = Dataset.open(folder)
     if verify:
-        with tqdm(desc="verifying", disable=None) as bar:
-
-            def show(checked: int, total: int) -> None:
-                bar.total, bar.n = total, checked
-                bar.refresh()
-
-            dataset.verify(show)
+        with Bar(desc="verifying") as bar:
+            dataset.verify(bar.reach)
         print(f"verified: all {len(dataset)} episodes are intact")
     covered = dataset_card(dataset)
     print(card_text(covered))

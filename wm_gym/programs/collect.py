@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
-from tqdm import tqdm
 
 from wm_gym.data import Dataset
 from wm_gym.data.card import card_text, dataset_card
 from wm_gym.data.collect import Recipe, collect_episodes
 from wm_gym.programs.card import write_card
+from wm_gym.programs.progress import Bar
 
 PRESETS = {
     "push-t-play": (
@@ -61,7 +61,7 @@ def collect(job: JobOfPreset) -> None:
     if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # else it complains into the bar
     expected = recipe.episodes * (recipe.steps + 1)
-    bar = tqdm(total=expected, unit="frame", unit_scale=True, desc=f"logging {out}", disable=None)
+    bar = Bar(total=expected, unit="frame", unit_scale=True, desc=f"logging {out}")
     with bar:
         there = recipe.episodes
         for logged in collect_episodes(recipe, out, workers=job.workers):

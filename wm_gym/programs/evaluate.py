@@ -15,7 +15,6 @@ import tyro
 from jaxtyping import UInt8
 from moviepy.video.io.ffmpeg_writer import FFMPEG_VideoWriter
 from PIL import Image
-from tqdm import tqdm
 
 from wm_gym.data import Dataset
 from wm_gym.evaluation.calibration import Judged, Line, calibration_card, judge, transitions
@@ -35,6 +34,7 @@ from wm_gym.evaluation.rollouts import (
 )
 from wm_gym.models.world_model import DTYPES, WorldModel
 from wm_gym.programs.machine import machine
+from wm_gym.programs.progress import Bar, each
 from wm_gym.storage.files import write_atomically
 from wm_gym.systems import System
 
@@ -177,7 +177,7 @@ class _Evaluation:
         self, what: str, name: str, run: Callable[[Dataset, Plan], Iterator[Rollouts]]
     ) -> list[Rollouts]:
         found, chosen = [], self.plans[name]
-        with tqdm(total=sum(map(len, chosen)), unit="rollout", desc=what, disable=None) as bar:
+        with Bar(total=sum(map(len, chosen)), unit="rollout", desc=what) as bar:
             for plan in chosen:
                 parts = []
                 for part in run(self.datasets[name], plan):
@@ -187,13 +187,14 @@ class _Evaluation:
         return found
 
     def calibration(self) -> list[Line]:
-        """Of the heads, over all datasets that log coverage."""
+        """Of the heads, over all datasets that log coverage or rewards."""
         parts, config = [], self.config
         for name, dataset in self.datasets.items():
-            if "coverage" not in dataset.spec.facts:
+            told = dataset.spec.has_reward or "coverage" in dataset.spec.facts
+            if not told or dataset.index["length"].max() < 3:
                 continue
             drawn, last = transitions(dataset, count=config.transitions, seed=config.seed)
-            bar = tqdm(total=len(drawn) + len(last), desc=f"judging {name}", disable=None)
+            bar = Bar(total=len(drawn) + len(last), desc=f"judging {name}")
             with bar:
                 for rows, ends in ((drawn, False), (last, True)):
                     for part in judge(self.dreamer.model, dataset, rows, last=ends):
@@ -227,7 +228,7 @@ class _Evaluation:
         steps = max(plan.steps[-1] for plan in longest.values())
         whole = [name for name, plan in longest.items() if plan.steps[-1] == steps]
         films = []
-        for i in tqdm(range(self.config.filmed), unit="rollout", desc="filming", disable=None):
+        for i in each(range(self.config.filmed), unit="rollout", desc="filming"):
             name = whole[i % len(whole)]
             plan = longest[name].column(i // len(whole)).cut(LONGEST_FILM)
             films.append(film(self.dreamer, self.datasets[name], plan))

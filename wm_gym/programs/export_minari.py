@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from tqdm import tqdm
-
 from wm_gym.data import Dataset
 from wm_gym.data.minari_export import export_minari as export
+from wm_gym.programs.progress import Bar
 
 
 def export_minari(folder: Path, /, dataset: str) -> None:
@@ -16,6 +15,6 @@ def export_minari(folder: Path, /, dataset: str) -> None:
         dataset: The id that it gets there, such as mine/pendulum/random-v0.
     """
     ours = Dataset.open(folder)
-    with tqdm(total=len(ours), unit="episode", disable=None) as bar:
+    with Bar(total=len(ours), unit="episode") as bar:
         theirs = export(ours, dataset, progress=bar.update)
     print(f"{dataset}: {theirs.total_episodes} episodes, {theirs.total_steps} steps")

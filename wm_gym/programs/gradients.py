@@ -9,7 +9,6 @@ from typing import Annotated
 import numpy as np
 import torch
 import tyro
-from tqdm import tqdm
 
 from wm_gym.data import Dataset
 from wm_gym.envs.dream import DreamVectorEnv
@@ -52,6 +51,7 @@ from wm_gym.evaluation.rollouts import Probe, probe_of
 from wm_gym.models.world_model import WorldModel
 from wm_gym.programs.evaluate import facts_of, open_datasets
 from wm_gym.programs.machine import machine
+from wm_gym.programs.progress import Bar, each
 from wm_gym.storage.files import write_atomically
 from wm_gym.systems import System
 
@@ -164,7 +164,7 @@ class _Card:
                 self.model.local_model, self.probe, self.linear, dataset,
                 windows=self.config.windows, seed=self.config.seed,
             )  # fmt: skip
-            bar = tqdm(figures, desc=f"local model on {name}", unit="part", disable=None)
+            bar = each(figures, desc=f"local model on {name}", unit="part")
             found[name] = local_report(list(bar), self.probe.UNITS, seed=self.config.seed)
         return found
 
@@ -211,7 +211,7 @@ class _Card:
         self, what: str, cases: Cases, state: np.ndarray
     ) -> tuple[list[Gradients], np.ndarray]:
         found, touched = [], []
-        for i in tqdm(range(len(cases)), desc=what, unit="state", disable=None):
+        for i in each(range(len(cases)), desc=what, unit="state"):
             one = slice(i, i + 1)
             by_delta, touch = real_gradients(self.system, cases.at(one), state[one], self.deltas)
             found.append(by_delta)
@@ -221,7 +221,7 @@ class _Card:
 
     def _parts(self, env: DreamVectorEnv, what: str, chosen: np.ndarray) -> Iterator[Cases]:
         """As many as there are environments, which are then where these begin."""
-        with tqdm(total=len(chosen), desc=what, unit="state", disable=None) as bar:
+        with Bar(total=len(chosen), desc=what, unit="state") as bar:
             for part in parts(len(chosen), env.num_envs):
                 here = np.resize(chosen[part], env.num_envs)
                 cases = self.cases.at(here)
@@ -263,9 +263,9 @@ class _Card:
         wanted, done, config = sorted(set(self.config.refreshes)), 0, self.config
         practised, unseen = (
             list(
-                tqdm(
+                each(
                     practice(env, steps=self.system.horizon, seed=config.seed + moved),
-                    total=self.system.horizon, desc="smooth actions", disable=None,
+                    total=self.system.horizon, desc="smooth actions",
                 )
             )
             for moved in (0, 10_000)
@@ -277,7 +277,7 @@ class _Card:
         )  # fmt: skip
         for times in wanted:
             learned = refresh(env, practised, times=times - done, seed=config.seed + done)
-            for _ in tqdm(learned, total=times - done, desc="refreshing", disable=None):
+            for _ in each(learned, total=times - done, desc="refreshing"):
                 pass
             done = times
             self.learned.append(refreshed(env, times, logged, own))

@@ -4,13 +4,13 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from wm_gym.data import Dataset, DatasetWriter
 from wm_gym.data.card import card_text, dataset_card
 from wm_gym.data.human import conversion_error, convert, human_spec, read_demonstrations
 from wm_gym.programs.card import write_card
 from wm_gym.programs.importing import print_left_out
+from wm_gym.programs.progress import each
 
 
 def import_human(zarr: Path, /, out: Path) -> None:
@@ -25,7 +25,7 @@ def import_human(zarr: Path, /, out: Path) -> None:
     source = f"{zarr.name}, states {hashlib.sha256(states.tobytes()).hexdigest()[:12]}"
     writer = DatasetWriter(out, human_spec(source))
     done = writer.finished()
-    episodes = tqdm(convert(demonstrations), total=len(demonstrations), disable=None)
+    episodes = each(convert(demonstrations), total=len(demonstrations), unit="episode")
     for number, episode in enumerate(episodes):
         if number not in done:
             writer.add(number, episode)

@@ -29,7 +29,7 @@ def import_lerobot(
         action_key: The column of actions.
         reward_key: The column of rewards; without such a one there are none.
         terminated_key: The column that says where episodes ended.
-        state_key: A column to keep beside the frames, if it is there.
+        state_key: A column of proprioception to keep beside the frames, if it is there.
         low: What -1 is to stand for in each number of an action; without it the least in the data.
         high: What 1 is to stand for; without it the greatest.
         picture: Height and width of the pictures; without it at most 128 pixels, larger become 96.

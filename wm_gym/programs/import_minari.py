@@ -16,6 +16,7 @@ def import_minari(
     high: tuple[float, ...] = (),
     picture: tuple[int, int] | None = None,
     system: str | None = None,
+    proprio_key: str | None = None,
 ) -> None:
     """Import a Minari dataset; the same command goes on where a stopped one was.
 
@@ -29,7 +30,9 @@ def import_minari(
         high: What 1 is to stand for.
         picture: Height and width of the pictures; without it at most 128 pixels, larger become 96.
         system: A name for what it is of; without it the environment's id.
+        proprio_key: Where in a dictionary of observations proprioception is, as outer/inner;
+            without it what is called agent_pos there.
     """
     given = bounds_given(low, high)
     loaded = load_minari(dataset)
-    import_from(MinariSource(loaded, fps, picture_key, given, picture, system), out)
+    import_from(MinariSource(loaded, fps, picture_key, given, picture, system, proprio_key), out)

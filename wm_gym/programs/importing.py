@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Protocol
 
-from tqdm import tqdm
-
 from wm_gym.data import Dataset, DatasetSpec, DatasetWriter, Episode
 from wm_gym.data.card import card_text, dataset_card
 from wm_gym.data.episode import TooShortError
 from wm_gym.data.foreign import episode_named
 from wm_gym.programs.card import write_card
+from wm_gym.programs.progress import each
 from wm_gym.systems import Bounds
 
 
@@ -38,7 +37,7 @@ def import_from(source: Source, out: Path) -> None:
     """All episodes that are not there yet; prints what came of it."""
     writer = DatasetWriter(out, source.spec())
     there, short = writer.finished(), 0
-    for number in tqdm(range(len(source)), unit="episode", desc=str(out), disable=None):
+    for number in each(range(len(source)), unit="episode", desc=str(out)):
         if number in there:
             continue
         try:

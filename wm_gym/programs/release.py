@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from wm_gym.evaluation.ends import Ends, ends_text
+from wm_gym.evaluation.rewards import RewardErrors, rewards_of
 from wm_gym.evaluation.rollouts import MEAN, STILL
 from wm_gym.models.folder import CURVES, WORLD_MODEL
 from wm_gym.models.world_model import Card, WorldModel
@@ -74,6 +75,8 @@ def release(run: Path, to: Path, /, fidelity: Path = Path("out/fidelity/fidelity
     }
     if figures.get("ends"):
         facts["ends"] = figures["ends"]
+    if rewards := rewards_of(figures.get("calibration", [])):
+        facts["rewards"] = [asdict(each) for each in rewards]
     world_model.card = replace(world_model.card, facts=facts)
     world_model.save_pretrained(to, readme=_card(world_model, curves))
     picture = io.BytesIO()
@@ -145,7 +148,7 @@ Open loop, from real frames under the logged actions, on episodes that were {_tr
 medians over rollouts, by step (`wm-gym evaluate`).
 
 {_scores(facts["scores"])}
-{_ends(facts.get("ends", {}))}
+{_rewards(facts.get("rewards", []))}{_ends(facts.get("ends", {}))}
 Meant for training and comparing policies in simulation research. {knows}
 Far from what its data covers it may be confidently wrong; `info["uncertainty"]` says where it
 expects to be.
@@ -180,6 +183,23 @@ def _training(curves: dict[str, list[dict[str, float]]], *, refined: bool) -> st
 def _ends(found: Mapping[str, Any]) -> str:
     lines = [f"* {ends_text(name, Ends(**each))}\n" for name, each in found.items()]
     return f"\n{''.join(lines)}\n" if lines else "\n"
+
+
+def _rewards(found: Sequence[Mapping[str, Any]]) -> str:
+    """Beside the medians above, which do not see what few steps pay."""
+    if not found:
+        return ""
+    lines = [
+        "\nRewards, said of real transitions, against those that were paid; the last column is of",
+        "always saying their mean:\n",
+        "| | transitions | bias | mean error | RMSE | RMSE of the mean |",
+        "|---|---|---|---|---|---|",
+    ]
+    for each in (RewardErrors(**line) for line in found):
+        cells = (each.bias, each.error, each.rmse, each.constant_rmse)
+        told = " | ".join(f"{cell:.3g}" for cell in cells)
+        lines.append(f"| {each.name} | {each.count:,} | {told} |")
+    return "\n".join(lines) + "\n"
 
 
 def _scores(scores: dict[str, dict[str, dict[str, float]]]) -> str:

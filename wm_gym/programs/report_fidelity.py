@@ -5,6 +5,7 @@ from pathlib import Path
 
 from wm_gym.evaluation.ends import Ends, ends_text
 from wm_gym.evaluation.report import HIDDEN
+from wm_gym.evaluation.rewards import rewards_of, rewards_text
 from wm_gym.evaluation.rollouts import MEAN, REAL, RECONSTRUCTION, RESIDUAL, STILL, UNCERTAINTY
 from wm_gym.programs.report_html import (
     NOTHING,
@@ -97,6 +98,7 @@ def fidelity(found: Found | Gap, model: Model) -> Html:
                 panels(table_of.charts()), name="fidelity",
             ),
             table_of.main(),
+            *_rewards(content),
             folded("All fidelity figures", table_of.rest()),
             folded("What the heads say of real frames", _calibration(content)),
             *_ends(content),
@@ -269,14 +271,20 @@ def _calibration(content: Json) -> Html:
     rows = [
         [
             line["name"], number(line["count"]),
-            *(fixed(line[key], 4) for key in _CALIBRATED),
+            *(fixed(line.get(key), 4) for key in _CALIBRATED),
         ]
         for line in content["calibration"]
     ]  # fmt: skip
     if not rows:
-        return paragraph("No coverage was logged to hold it against.")
+        return paragraph("Neither coverage nor rewards were logged to hold it against.")
     head = ["real transitions", "count", *(key.replace("_", " ") for key in _CALIBRATED)]
     return table("Heads against the truth, on real frames", head, {"": rows})
+
+
+def _rewards(content: Json) -> list[Html]:
+    """A median over rollouts does not see what few steps pay."""
+    found = rewards_of(content["calibration"])
+    return [paragraph(f"Rewards, said of real frames: {rewards_text(found)}.")] if found else []
 
 
 def _ends(content: Json) -> list[Html]:
@@ -285,7 +293,11 @@ def _ends(content: Json) -> list[Html]:
     return [paragraph(ends_text(name, Ends(**each))) for name, each in found.items()]
 
 
-_CALIBRATED = ("coverage_bias", "coverage_error", "reward_bias", "reward_error")
+_CALIBRATED = (
+    "coverage_bias", "coverage_error",
+    "reward_bias", "reward_error", "reward_rmse", "constant_rmse",
+)  # fmt: skip
+"""Of a line; older evaluations tell no root mean squares."""
 
 
 def _scores(model: Model) -> Html | None:

@@ -15,7 +15,7 @@ from wm_gym.models.world_model import WorldModel
 from wm_gym.programs.report_html import Gap
 from wm_gym.systems import System
 
-ADDED = ("updates", "scores", "scored_on", "ends")
+ADDED = ("updates", "scores", "scored_on", "ends", "rewards")
 """Facts that `wm-gym release` adds to what a world model was made from."""
 
 Json = Mapping[str, Any]

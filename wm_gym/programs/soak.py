@@ -12,7 +12,6 @@ import numpy as np
 import torch
 import tyro
 from jaxtyping import Bool
-from tqdm import tqdm
 
 from wm_gym.models.keypoints.autoencoder import Autoencoder
 from wm_gym.models.keypoints.denoiser import Denoiser
@@ -22,6 +21,7 @@ from wm_gym.models.starts import Start, Starts
 from wm_gym.models.world_model import Card, WorldModel
 from wm_gym.programs.failures import STOPPED
 from wm_gym.programs.memory import process_bytes
+from wm_gym.programs.progress import Bar
 from wm_gym.systems import PUSH_T
 
 Envs = gym.vector.VectorEnv[Any, Any, Any]
@@ -71,7 +71,7 @@ def soak(config: Soak) -> None:
     world_model = tiny_world_model() if config.world_model == "tiny" else config.world_model
     envs = gym.make_vec("WM-v0", num_envs=config.num_envs, world_model=world_model)
     reading, begin = Reading(steps=0, memory=resident(), grown=0), time.perf_counter()
-    bar = tqdm(total=config.steps, unit="step", desc="soaking", disable=None)
+    bar = Bar(total=config.steps, unit="step", desc="soaking")
     try:
         with bar:
             for reading in soaking(

@@ -12,9 +12,10 @@ from accelerate import Accelerator
 from wm_gym.data import Dataset
 from wm_gym.models.folder import WORLD_MODEL
 from wm_gym.models.world_model import Card, WorldModel
-from wm_gym.programs.train_checks import check_checkpoints
+from wm_gym.programs.train_checks import check_checkpoints, remove_half_written
 from wm_gym.programs.train_config import Train, check_data, origin_of
 from wm_gym.programs.train_parts import Run, precision
+from wm_gym.programs.train_sizes import check_sizes
 from wm_gym.training.local_model import choose_logged
 from wm_gym.training.starts import choose_starts
 from wm_gym.training.trainer import Optimisation
@@ -77,7 +78,9 @@ def train(config: Annotated[TrainOfPreset, tyro.conf.arg(name="")]) -> None:
     """Train a diffusion world model; the same command goes on where a run stopped."""
     dataset = Dataset.open(config.data)
     check_data(config, dataset)
+    check_sizes(config, dataset)
     check_checkpoints(config, dataset)
+    remove_half_written(config)
     run = Run(config, dataset, Accelerator(mixed_precision=precision()))
     autoencoder = run.autoencoder()
     latents = run.latents(autoencoder)

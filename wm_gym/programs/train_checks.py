@@ -6,6 +6,7 @@ from pathlib import Path
 
 from wm_gym.data import Dataset
 from wm_gym.programs.train_config import Train
+from wm_gym.storage.files import remove_strays
 from wm_gym.training.checkpoint import check_learned_from, load_checkpoint
 
 CHECKPOINT = "checkpoint.pt"
@@ -30,6 +31,12 @@ def check_checkpoints(config: Train, dataset: Dataset) -> None:
             state = load_checkpoint(checkpoint)
             with with_remedy(checkpoint.parent):
                 check_learned_from(state.get("learned_from"), wanted)
+
+
+def remove_half_written(config: Train) -> None:
+    """What killed runs were writing into this one's folders."""
+    for folder in (config.out, *(config.out / part for part in LEARN_FROM)):
+        remove_strays(folder)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What can be chosen of a training run."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -122,7 +123,10 @@ def check_data(config: Train, dataset: Dataset) -> None:
         raise ValueError(f"{error}, by a smaller --rollout and --sequence") from error
     patch = patch_of(config, dataset)
     if height % patch or width % patch:
-        raise ValueError(f"patch is {patch}, expected a divisor of the frame's {height}×{width}")
+        raise ValueError(
+            f"patch is {patch}, expected a divisor of the frame's {height}×{width}: "
+            + _way_out(height, width, patch)
+        )
     if config.patch is None and not cells_fit(height, width):
         raise ValueError(
             f"pictures of {height}×{width} have no square cells but those of {patch} pixels: log "
@@ -132,6 +136,17 @@ def check_data(config: Train, dataset: Dataset) -> None:
         dataset.spec.picture
     ):
         raise ValueError(f"{test.folder} has other pictures than {dataset.folder}")
+
+
+def _way_out(height: int, width: int, patch: int) -> str:
+    """What to do where cells of this side do not fit on the pictures."""
+    sides = [patch * max(1, round(side / patch)) for side in (height, width)]
+    other = f"log or import pictures of another size, such as {sides[0]}×{sides[1]}"
+    if not cells_fit(height, width):
+        return other
+    common = math.gcd(height, width)
+    fitting = [n for n in range(1, common + 1) if common % n == 0]
+    return f"give --patch {cell_of(height, width)} (of {fitting}, which fit), or {other}"
 
 
 def context_of(config: Train, dataset: Dataset) -> int:
@@ -150,13 +165,16 @@ def origin_of(dataset: Dataset) -> Origin | None:
     """What a dream needs to know of a system that nobody registered, or not as it was logged:
     resized, or with actions that are held."""
     spec = dataset.spec
+    tasks = tuple(task[:LONGEST_TEXT] for task in dataset.tasks)
     origin = Origin(
         fps=spec.fps,
         horizon=int(dataset.index["length"].max()) - 1,
-        task=str(dataset.index["task"][0])[:LONGEST_TEXT],
+        task=tasks[0] if len(tasks) > 1 else str(dataset.index["task"][0])[:LONGEST_TEXT],
         has_reward=spec.has_reward,
-        has_coverage="coverage" in spec.facts,
+        has_coverage=spec.progress_fact is not None,
         bounds=spec.bounds,
+        tasks=tasks if len(tasks) > 1 else (),
+        proprio_names=spec.proprio_names,
     )
     record = registered_as_logged(
         spec.robot_type or "", origin, frame_shape=spec.picture, action_size=spec.action_size

@@ -17,18 +17,21 @@ from accelerate.utils import set_seed
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from wm_gym.data import Dataset, WindowBatch, Windows
 from wm_gym.data.windows import Batches
-from wm_gym.models.keypoints.autoencoder import Autoencoder
+from wm_gym.evaluation.rewards import reward_errors, rewards_text
 from wm_gym.models.colours import to_colour, to_unit
+from wm_gym.models.keypoints.autoencoder import Autoencoder
 from wm_gym.models.keypoints.denoiser import Denoiser
 from wm_gym.models.keypoints.heads import Heads
 from wm_gym.models.keypoints.local_model import KeypointLocalModel
+from wm_gym.models.rewards import are_rare
 from wm_gym.models.world_model import fast_bfloat16
+from wm_gym.programs.progress import Bar
 from wm_gym.programs.train_checks import CHECKPOINT, with_remedy
-from wm_gym.programs.train_config import Train, context_of, patch_of
+from wm_gym.programs.train_config import Train
+from wm_gym.programs.train_sizes import sizes_of
 from wm_gym.storage.files import write_atomically
 from wm_gym.training.autoencoder import ReconstructionLoss, median_frame
 from wm_gym.training.checkpoint import identity, load_checkpoint, save_checkpoint
@@ -38,6 +41,7 @@ from wm_gym.training.global_model import DenoisingLoss, Scales, astray
 from wm_gym.training.heads import JudgingLoss, reward_scale, silenced
 from wm_gym.training.latents import Encode, LatentWindows, encode_dataset
 from wm_gym.training.local_model import FilteringLoss, FilterWindows
+from wm_gym.training.rewards import said_by_heads, said_by_local_model
 from wm_gym.training.trainer import Loss, Optimisation, Trainer, Update
 
 CURVE, PICTURE = "curve.jsonl", "picture.png"
@@ -78,12 +82,8 @@ class Run:
     def autoencoder(self) -> Autoencoder:
         config, dataset = self.config, self.dataset
         set_seed(config.autoencoder.seed)  # a program may: for the first weights
-        model = Autoencoder(
-            frame_shape=dataset.spec.picture,
-            patch=patch_of(config, dataset),
-            keypoints=config.keypoints,
-            channels=config.channels,
-        ).to(memory_format=torch.channels_last)
+        model = Autoencoder(**sizes_of(config, dataset)["autoencoder"])
+        model.to(memory_format=torch.channels_last)
         background = to_unit(torch.from_numpy(median_frame(dataset)))
         model.set_background(background)
         trainer = self._trainer(model, config.autoencoder)
@@ -116,7 +116,7 @@ class Run:
         path = home / f"{name}-{identity(model, self.dataset.hash)[:12]}.npy"
         if not path.exists():
             device = self.accelerator.device
-            bar = tqdm(total=self.dataset.num_frames, unit="frame", desc=name, disable=None)
+            bar = self._bar(name, self.dataset.num_frames, "frame")
             with bar, torch.autocast(device.type, torch.bfloat16, precision() != "no"):
                 found = encode_dataset(encode, self.dataset, device, bar.update)
             if self.accelerator.is_main_process:
@@ -134,12 +134,7 @@ class Run:
         scales = Scales.of(dataset, latents)
         set_seed(config.global_model.seed)
         model = Denoiser(
-            latent_size=autoencoder.latent_size,
-            action_size=dataset.spec.action_size,
-            context=context_of(config, dataset),
-            width=config.width,
-            blocks=config.blocks,
-            action_encoding=config.action_encoding,
+            **sizes_of(config, dataset)["global_model"],
             latent_scale=scales.latent,
             change_scale=scales.change,
         )
@@ -199,8 +194,7 @@ class Run:
         mean, spread = reward_scale(torch.from_numpy(self.dataset.reward))
         set_seed(config.heads.seed)
         model = Heads(
-            latent_size=dreamt.latent_size,
-            action_size=dreamt.action_size,
+            **sizes_of(config, self.dataset)["heads"],
             latent_scale=dreamt.latent_scale,
             change_scale=dreamt.change_scale,
             reward_mean=mean,
@@ -210,11 +204,34 @@ class Run:
         trainer = self._trainer(model, config.heads, global_model=global_model)
         windows = self._windows(trainer, dreamt.context + 1)
         batches = LatentWindows(windows=windows, latents=latents)
-        loss = JudgingLoss(global_model)
+        loss = JudgingLoss(global_model, self._rare())
         heads = self._train(config.out / "heads", trainer, batches, loss, None)
         if not self.dataset.spec.has_reward:
             silenced(heads.reward)
+            return heads
+        drawn = self._judged(dreamt.context + 1, 4096)
+        batch = LatentWindows(windows=drawn, latents=latents).batch(0)
+        self._tell_rewards("heads", *said_by_heads(heads, batch))
         return heads
+
+    def _judged(self, length: int, most: int) -> Windows:
+        """Windows to judge a part by, always the same."""
+        windows = Windows(self.dataset, length=length, batch_size=1, seed=JUDGED)
+        windows.batch_size = min(most, len(windows))
+        return windows
+
+    def _tell_rewards(
+        self, part: str, said: Float[np.ndarray, "n"], true: Float[np.ndarray, "n"]
+    ) -> None:
+        kind = "rare events, learned by their square" if self._rare() else "smooth"
+        text = rewards_text(reward_errors(said, true), between="\n  ")
+        self.accelerator.print(f"rewards ({kind}), said by the {part}: {text}")
+
+    def _rare(self) -> bool:
+        """Whether its rewards are; the last row of an episode has none."""
+        index = self.dataset.index
+        rows = np.concatenate([e["start"] + np.arange(e["length"] - 1) for e in index])
+        return are_rare(torch.from_numpy(self.dataset.reward[rows]))
 
     def _ends_within(self, length: int) -> bool:
         """Whether any window of so many frames leads to where its episode terminated."""
@@ -225,16 +242,10 @@ class Run:
         self, autoencoder: Autoencoder, heads: Heads, latents: np.ndarray
     ) -> KeypointLocalModel:
         """A local model that sees, and does not know yet what to make of it."""
-        config, sizes = self.config, autoencoder.config
+        config = self.config
         set_seed(config.eye.seed)
         model = KeypointLocalModel(
-            frame_shape=sizes.frame_shape,
-            action_size=self.dataset.spec.action_size,
-            patch=sizes.patch,
-            keypoints=sizes.keypoints,
-            channels=config.channels,
-            memory=config.memory,
-            width=config.local_width,
+            **sizes_of(config, self.dataset)["local_model"],
             scale=heads.config.latent_scale,
             change_scale=heads.config.change_scale,
             reward_mean=heads.config.reward_mean,
@@ -264,10 +275,14 @@ class Run:
         windows = self._windows(trainer, global_model.config.context + config.sequence)
         logged = LatentWindows(windows=windows, latents=latents)
         batches = FilterWindows(logged=logged, embedding=embedding)
-        loss = FilteringLoss(config.filtering, global_model)
+        loss = FilteringLoss(config.filtering, global_model, self._rare())
         found = self._train(config.out / "local_model", trainer, batches, loss, None)
         if not self.dataset.spec.has_reward:
             silenced(found.reward)
+            return found
+        drawn = LatentWindows(windows=self._judged(windows.length, 512), latents=latents)
+        batch = FilterWindows(logged=drawn, embedding=embedding).batch(0)
+        self._tell_rewards("local model", *said_by_local_model(found, batch))
         return found
 
     def _trainer(
@@ -277,6 +292,11 @@ class Run:
         parts = {name: identity(each) for name, each in learned_from.items()}
         known = {"dataset": self.dataset.hash, **parts}
         return Trainer(model, config, self.accelerator, known)
+
+    def _bar(self, desc: str, total: int, unit: str, initial: int = 0) -> Bar:
+        """One for all processes."""
+        hidden = not self.accelerator.is_main_process
+        return Bar(desc, total, unit=unit, initial=initial, hidden=hidden)
 
     def _windows(self, trainer: Trainer[Any], length: int) -> Windows:
         return Windows(
@@ -304,13 +324,7 @@ class Run:
             state = load_checkpoint(checkpoint)
             with with_remedy(folder):
                 trainer.load_state_dict(state)
-        bar = tqdm(
-            total=trainer.config.updates,
-            initial=trainer.step,
-            unit="step",
-            disable=None,
-            desc=folder.name,
-        )
+        bar = self._bar(folder.name, trainer.config.updates, "step", trainer.step)
         saved, recent = time.monotonic(), list[Update]()
         with bar, interrupts() as interrupted:
             for update in trainer.train(batches, loss):

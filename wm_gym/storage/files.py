@@ -5,6 +5,7 @@ import errno
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +16,8 @@ except ImportError:  # Windows, where an open file cannot be deleted anyway
     fcntl = None  # type: ignore[assignment]
 
 _TEMPORARY = ".tmp"
+OLD = ".old"
+"""The end of a folder's name while another one takes its place."""
 
 
 @contextlib.contextmanager
@@ -37,6 +40,23 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         raise
     file.close()
     sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def temporary_folder(folder: Path) -> Iterator[Path]:
+    """One beside this folder, to be filled and renamed to it; in the end it is gone, and with it
+    what killed processes left of theirs."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stray_folders(folder, _TEMPORARY)
+    fresh = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}{_TEMPORARY}")
+    fresh.mkdir()
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, fresh, ignore_errors=True)
+        with contextlib.suppress(OSError):  # some network folders have no locks
+            stack.enter_context(_held(fresh))
+        yield fresh
+        shutil.rmtree(fresh, ignore_errors=True)
+    _remove_stray_folders(folder, OLD)  # not before there is another in their place
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -103,6 +123,33 @@ def sync_folder(folder: Path) -> None:
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _remove_stray_folders(folder: Path, suffix: str) -> None:
+    """Those of this folder that no process holds; without locks nobody knows, and they stay."""
+    if fcntl is None:
+        return
+    for stray in folder.parent.iterdir():
+        if not (stray.name.startswith(f".{folder.name}.") and stray.suffix == suffix):
+            continue
+        if suffix == OLD and stray.with_suffix(_TEMPORARY).exists():
+            continue  # which is about to take its place
+        with contextlib.suppress(OSError), _held(stray):
+            shutil.rmtree(stray)
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """As long as the process lives; OSError where another one holds the folder."""
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _temporaries(folder: Path) -> list[Path]:

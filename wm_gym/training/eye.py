@@ -10,8 +10,8 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
 from wm_gym.data import Windows
-from wm_gym.models.keypoints.autoencoder import Autoencoder
 from wm_gym.models.colours import to_colour
+from wm_gym.models.keypoints.autoencoder import Autoencoder
 from wm_gym.models.keypoints.local_model import KeypointLocalModel
 from wm_gym.models.keypoints.surrogate import soft
 

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import UInt8
 
 from wm_gym.data import WindowBatch
-from wm_gym.models.keypoints.autoencoder import Autoencoder
 from wm_gym.models.colours import to_colour, to_unit
 from wm_gym.models.edm import karras_sigmas
+from wm_gym.models.keypoints.autoencoder import Autoencoder
 from wm_gym.models.keypoints.denoiser import Denoiser
 
 

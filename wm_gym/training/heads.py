@@ -11,6 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, huber_loss
 
 from wm_gym.models.keypoints.denoiser import Denoiser
 from wm_gym.models.keypoints.heads import Heads
+from wm_gym.models.rewards import reward_loss
 from wm_gym.training.global_model import dream_one
 from wm_gym.training.latents import LatentBatch
 
@@ -24,6 +25,8 @@ class JudgingLoss:
     """
 
     dreamer: Denoiser
+    rare: bool = False
+    """Whether the log's rewards are (`models.rewards.are_rare`)."""
 
     def __call__(
         self, model: nn.Module, batch: LatentBatch, generator: torch.Generator
@@ -38,7 +41,7 @@ class JudgingLoss:
         real, dream = model(*both).chunk(2)
         reward = (batch.reward[:, k - 1].to(device) - config.reward_mean) / config.reward_scale
         log_error = dream[:, 2]
-        losses = {"reward": huber_loss(real[:, 0], reward, delta=0.05) / 0.05}
+        losses = {"reward": reward_loss(real[:, 0], reward, rare=self.rare)}
         off = {"reward_error": (real[:, 0] - reward).detach() * config.reward_scale}
         if batch.coverage is not None:
             coverage = batch.coverage[:, k].to(device)

@@ -13,8 +13,9 @@ from torch.nn.functional import huber_loss
 from wm_gym.data import Dataset, Windows
 from wm_gym.models.keypoints.denoiser import Denoiser
 from wm_gym.models.keypoints.local_model import Belief, KeypointLocalModel
-from wm_gym.models.logged import Logged
 from wm_gym.models.keypoints.surrogate import soft
+from wm_gym.models.logged import Logged
+from wm_gym.models.rewards import reward_loss
 from wm_gym.training.global_model import in_one_call, normal
 from wm_gym.training.latents import LatentBatch, LatentWindows
 
@@ -91,6 +92,8 @@ class FilteringLoss:
 
     filtering: Filtering
     dreamer: Denoiser
+    rare: bool = False
+    """Whether the log's rewards are (`models.rewards.are_rare`)."""
 
     def __call__(
         self, model: nn.Module, batch: FilterBatch, generator: torch.Generator
@@ -125,12 +128,14 @@ class FilteringLoss:
         every, after = found.flatten(0, 1), found[:, 1:].flatten(0, 1)
         off = (local_model.reconstruct(every) - latents.flatten(0, 1)) / config.change_scale
         earned = local_model.reward_of(after, action.flatten(0, 1)) - reward.flatten()
+        missed_reward = earned / config.reward_scale
         covered = self._covered(local_model, every, batch.logged)
         losses = {
             "prior": divergence(_detached(posteriors), priors),
             "posterior": how.posterior * divergence(posteriors, _detached(priors)),
             "reconstruction": how.reconstruction * soft(off.square().mean(1)).mean(),
-            "reward": how.reward * _huber(earned / config.reward_scale, 0.05),
+            "reward": how.reward
+            * reward_loss(missed_reward, torch.zeros_like(missed_reward), rare=self.rare),
             **({} if covered is None else {"coverage": how.coverage * _huber(covered, 0.02)}),
             "what_if": how.what_if * soft(unforeseen).mean(),
         }

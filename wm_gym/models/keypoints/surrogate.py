@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import huber_loss
 
 from wm_gym.models import trees
 from wm_gym.models.keypoints.local_model import KeypointLocalModel, reward_of
 from wm_gym.models.logged import Logged
 from wm_gym.models.protocol import Transitions
+from wm_gym.models.rewards import are_rare, reward_loss
 
 
 class KeypointSurrogate:
@@ -32,6 +32,7 @@ class KeypointSurrogate:
         self.dynamics = copy.deepcopy(local_model.dynamics).requires_grad_(False)
         self.reward = copy.deepcopy(local_model.reward).requires_grad_(False)
         self._local_model, self._logged = local_model, logged
+        self._rare = logged is not None and are_rare(logged.reward)
         self._rehearsed: Transitions | None = None
         self._generator = torch.Generator().manual_seed(0)
         self._parameters = [*self.dynamics.parameters(), *self.reward.parameters()]
@@ -65,7 +66,8 @@ class KeypointSurrogate:
         both = trees.joined([batch, trees.rows(rehearsed, pick)])
         with self._learning():
             missed, reward = self.missed(both)
-            loss = missed.mean() + huber_loss(reward, torch.zeros_like(reward), delta=0.1) / 0.1
+            none = torch.zeros_like(reward)
+            loss = missed.mean() + reward_loss(reward, none, rare=self._rare, delta=0.1)
             loss.backward()  # type: ignore[no-untyped-call]
             norm = nn.utils.clip_grad_norm_(self._parameters, 1.0)
             if not torch.isfinite(loss + norm):
