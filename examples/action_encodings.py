@@ -18,7 +18,7 @@ from wm_gym.models.actions import ENCODINGS
 from wm_gym.models.world_model import Card, WorldModel
 from wm_gym.programs.progress import Bar
 from wm_gym.programs.train_config import Train
-from wm_gym.programs.train_parts import Run, precision
+from wm_gym.programs.train_run import Run, precision
 from wm_gym.systems import PUSH_T
 from wm_gym.training.trainer import Optimisation
 

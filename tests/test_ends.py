@@ -24,7 +24,7 @@ from wm_gym.models.folder import CONFIG
 from wm_gym.models.keypoints.heads import Heads, Judgement
 from wm_gym.models.world_model import WorldModel
 from wm_gym.programs.play_session import Session
-from wm_gym.training.heads import JudgingLoss
+from wm_gym.training.keypoints.heads import JudgingLoss
 from wm_gym.training.starts import choose_starts
 
 

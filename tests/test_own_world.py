@@ -23,13 +23,13 @@ from wm_gym.data.collect import Recipe, Source, collect_episodes
 from wm_gym.data.pixels import cell_of, make_pixel_env, suitable_picture
 from wm_gym.models.keypoints.heads import Heads
 from wm_gym.models.world_model import Card, WorldModel
-from wm_gym.programs import train_parts
+from wm_gym.programs import train_run
 from wm_gym.programs.train import PRESETS as TRAIN
 from wm_gym.programs.train import train
 from wm_gym.programs.train_config import Train, check_data, context_of, origin_of, patch_of
 from wm_gym.systems import Bounds, Origin
 from wm_gym.training.checkpoint import load_checkpoint
-from wm_gym.training.heads import silenced
+from wm_gym.training.keypoints.heads import silenced
 
 ROOT = Path(__file__).parent.parent
 ORIGIN = Origin(

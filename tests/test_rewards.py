@@ -18,10 +18,10 @@ from wm_gym.models.keypoints.local_model import KeypointLocalModel
 from wm_gym.models.keypoints.surrogate import KeypointSurrogate
 from wm_gym.models.logged import Logged
 from wm_gym.models.rewards import are_rare, rare_rewards, reward_loss
-from wm_gym.training.heads import JudgingLoss
-from wm_gym.training.latents import LatentBatch
-from wm_gym.training.local_model import FilterBatch, Filtering, FilteringLoss
-from wm_gym.training.rewards import said_by_heads, said_by_local_model
+from wm_gym.training.keypoints.heads import JudgingLoss
+from wm_gym.training.keypoints.latents import LatentBatch
+from wm_gym.training.keypoints.local_model import FilterBatch, Filtering, FilteringLoss
+from wm_gym.training.keypoints.rewards import said_by_heads, said_by_local_model
 
 PAYS, OFTEN, CONTEXT, UPDATES = 10.0, 0.01, 2, 60
 SHAPE = {"latent_size": 2, "action_size": 1}

@@ -282,6 +282,7 @@ def check_spaces(model: WorldModel, observation: gym.Space[Any], action: gym.Spa
         )
     if not isinstance(action, Box) or len(action.shape) != 1:
         raise ValueError(
-            f"the environment's actions are {action}, expected Box(-1, 1, ({model.spec.action_size},))"
+            f"the environment's actions are {action}, expected "
+            f"Box(-1, 1, ({model.spec.action_size},))"
         )
     check_sizes(model, observation.shape, action.shape[0], "the environment")

@@ -124,7 +124,7 @@ def load_world_model(folder: Path) -> WorldModel:
         )
         kind = kind_named(config.get("kind", DEFAULT))
         with torch.device("meta"):
-            on_paper = {name: _part(config["parts"][name], part) for name, part in _parts(kind)}
+            on_paper = {name: part_of(config["parts"][name], part) for name, part in _parts(kind)}
         fitting = WorldModel(*kind.assembled(on_paper), card=card)
         if card.origin is not None:
             fitting.system  # noqa: B018  # which its origin suffices for
@@ -205,7 +205,7 @@ def _config(folder: Path) -> dict[str, Any]:
         if set(config["parts"]) != set(known):
             raise ValueError(f"parts are {_shown(sorted(config['parts']))}, expected {[*known]}")
         for name, part in config["parts"].items():
-            _check_part(name, part, known[name])
+            check_part(name, part, known[name])
     return config
 
 
@@ -233,7 +233,7 @@ def _shown(value: Any) -> str:
     return reprlib.repr(value)
 
 
-def _check_part(name: str, part: Any, known: Part) -> None:
+def check_part(name: str, part: Any, known: Part) -> None:
     """Class and arguments are as expected, and no number is big enough to do harm."""
     if not isinstance(part, dict) or part.get("class") != known.label:
         raise ValueError(f"part {name} is {_shown(part)}, expected one of class {known.label}")
@@ -269,7 +269,7 @@ def _check_setting(name: str, value: Any, default: Any) -> None:
             raise ValueError(f"{name} is {_shown(value)}, expected {low:g} to {high:g}")
 
 
-def _part(described: Mapping[str, Any], part: Part) -> nn.Module:
+def part_of(described: Mapping[str, Any], part: Part) -> nn.Module:
     arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in described["config"].items()}
     return part.make(**arguments)
 
@@ -290,7 +290,7 @@ def _loaded(
             if not torch.isfinite(tensor).all():
                 raise ValueError(f"{key} holds numbers that are not finite")
         with torch.random.fork_rng(devices=[]):  # first weights are drawn, only to be replaced
-            made = _part(described, part).float()  # whatever torch.set_default_dtype says
+            made = part_of(described, part).float()  # whatever torch.set_default_dtype says
         made.load_state_dict(tensors)
     return made
 

@@ -1,5 +1,11 @@
-"""The registry of kinds of world models: the only classes that a folder can ask for."""
+"""The registry of kinds of world models: the only classes that a folder can ask for.
 
+A package of other kinds names a module that registers them as an entry point of the group
+`wm_gym.kinds`; without one, it is to be imported before it is needed.
+"""
+
+from functools import cache
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from wm_gym.models.keypoints.kind import KEYPOINTS
@@ -14,7 +20,15 @@ DEFAULT = KEYPOINTS.name
 _KINDS = {KEYPOINTS.name: KEYPOINTS}
 
 
+@cache
+def plug_in() -> None:
+    """Let installed packages register their kinds, once."""
+    for each in entry_points(group="wm_gym.kinds"):
+        each.load()
+
+
 def kinds() -> list[str]:
+    plug_in()
     return sorted(_KINDS)
 
 
@@ -26,6 +40,8 @@ def register_kind(kind: Kind) -> None:
 
 
 def kind_named(name: str) -> Kind:
+    if name not in _KINDS:
+        plug_in()
     if name not in _KINDS:
         raise ValueError(
             f"kind {name!r} is not registered here, expected one of {kinds()}; "

@@ -15,7 +15,7 @@ from wm_gym.evaluation.rewards import RewardErrors, rewards_of
 from wm_gym.evaluation.rollouts import MEAN, STILL
 from wm_gym.models.folder import CURVES, WORLD_MODEL
 from wm_gym.models.world_model import Card, WorldModel
-from wm_gym.programs.train_parts import CURVE
+from wm_gym.programs.train_run import CURVE
 from wm_gym.storage.files import write_atomically
 
 PARTS = {

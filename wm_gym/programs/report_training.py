@@ -8,7 +8,7 @@ from wm_gym.programs.report_html import LARGEST, Gap, Html, figure, folded, gap,
 from wm_gym.programs.report_markdown import markdown
 from wm_gym.programs.report_sources import Json, Model, believed, read_lines
 from wm_gym.programs.report_svg import Chart, Curve, Point, panels
-from wm_gym.programs.train_parts import CURVE
+from wm_gym.programs.train_run import CURVE
 
 LARGEST_CARD = 1 << 20
 """Bytes: whose card it is, nobody knows."""

@@ -5,47 +5,37 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wm_gym.data import Dataset
-from wm_gym.programs.train_config import Train
 from wm_gym.storage.files import remove_strays
 from wm_gym.training.checkpoint import check_learned_from, load_checkpoint
+from wm_gym.training.recipe import Recipe, Training
 
 CHECKPOINT = "checkpoint.pt"
-LEARN_FROM: Mapping[str, tuple[str, ...]] = {
-    "autoencoder": (),
-    "global_model": ("autoencoder",),
-    "refined": ("autoencoder", "global_model"),
-    "heads": ("autoencoder", "global_model", "refined"),
-    "eye": ("autoencoder",),
-    "local_model": ("autoencoder", "global_model", "refined", "eye"),
-}
-"""Each part's folder, in the order of training, to those of all parts that it learns from."""
 
 
-def check_checkpoints(config: Train, dataset: Dataset) -> None:
-    """No part that is there, finished or not, may have learned from another dataset."""
+def check_checkpoints(recipe: Recipe, config: Training, dataset: Dataset) -> None:
+    """No stage that is there, finished or not, may have learned from another dataset."""
     wanted = {"dataset": dataset.hash}
-    for part in LEARN_FROM:
-        checkpoint = config.out / part / CHECKPOINT
-        unused = part == "autoencoder" and config.autoencoder_of is not None
-        if checkpoint.exists() and not unused:
+    for stage in recipe.learns_from:
+        checkpoint = config.out / stage / CHECKPOINT
+        if checkpoint.exists() and stage not in recipe.foreign(config):
             state = load_checkpoint(checkpoint)
-            with with_remedy(checkpoint.parent):
+            with with_remedy(checkpoint.parent, recipe.learns_from):
                 check_learned_from(state.get("learned_from"), wanted)
 
 
-def remove_half_written(config: Train) -> None:
+def remove_half_written(recipe: Recipe, out: Path) -> None:
     """What killed runs were writing into this one's folders."""
-    for folder in (config.out, *(config.out / part for part in LEARN_FROM)):
+    for folder in (out, *(out / stage for stage in recipe.learns_from)):
         remove_strays(folder)
 
 
 @contextmanager
-def with_remedy(folder: Path) -> Iterator[None]:
-    """An error of this part's checkpoint says what to delete, and what cannot stay without it."""
+def with_remedy(folder: Path, learns_from: Mapping[str, tuple[str, ...]]) -> Iterator[None]:
+    """An error of this stage's checkpoint says what to delete, and what cannot stay without it."""
     try:
         yield
     except ValueError as error:
-        later = [folder.parent / part for part, on in LEARN_FROM.items() if folder.name in on]
+        later = [folder.parent / part for part, on in learns_from.items() if folder.name in on]
         stale = " ".join(str(each) for each in [folder, *later] if each.exists())
         raise ValueError(
             f"{folder / CHECKPOINT}: {error}; or, to train anew, delete {stale}"

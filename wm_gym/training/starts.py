@@ -3,12 +3,15 @@
 import numpy as np
 
 from wm_gym.data import Dataset
+from wm_gym.models.protocol import ModelSpec
 from wm_gym.models.starts import Start, Starts
 
 
-def choose_starts(dataset: Dataset, *, count: int, context: int, seed: int) -> Starts:
+def choose_starts(dataset: Dataset, spec: ModelSpec, *, count: int, seed: int) -> Starts:
     """Half of them are first frames of episodes, all that a real system offers at reset; the other
-    half are windows from anywhere, as even over the episodes as can be. None is an end."""
+    half are windows from anywhere, as even over the episodes as can be. None is an end.
+    Proprioception and tasks are kept only where the model knows them."""
+    context, feels, several = spec.prefill, spec.proprio_size > 0, spec.tasks > 1
     rng = np.random.default_rng(seed)
     episodes = rng.permutation(len(dataset))
     chosen = [dataset.index[episodes[i % len(episodes)]] for i in range(count)]
@@ -20,5 +23,12 @@ def choose_starts(dataset: Dataset, *, count: int, context: int, seed: int) -> S
             rows = np.array([entry["start"]])
         else:
             rows = entry["start"] + rng.integers(span + 1) + np.arange(context)
-        starts.append(Start(frames=dataset.frames(rows), action=dataset.action[rows[:-1]]))
+        starts.append(
+            Start(
+                frames=dataset.frames(rows),
+                action=dataset.action[rows[:-1]],
+                proprio=dataset.proprio[rows] if feels and dataset.proprio is not None else None,
+                task=int(dataset.task_index[rows[0]]) if several else 0,
+            )
+        )
     return Starts.pack(starts)

@@ -123,10 +123,6 @@ class Trainer(Generic[Model]):
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = state["step"]
 
-    def seed_of_batches(self) -> int:
-        """Different in each process."""
-        return self.config.seed * self.accelerator.num_processes + self.accelerator.process_index
-
     def train(self, batches: Batches[Batch], loss: Loss[Batch]) -> Iterator[Update]:
         """Goes on from `step` to the last update."""
         self.model.train()
@@ -164,6 +160,11 @@ class Trainer(Generic[Model]):
         now: list[Tensor] = list(model.parameters())
         mean: list[Tensor] = list(self.average.parameters())
         torch._foreach_lerp_(mean, now, 1 - decay)
+
+
+def seed_of_batches(config: Optimisation, accelerator: Accelerator) -> int:
+    """Different in each process."""
+    return config.seed * accelerator.num_processes + accelerator.process_index
 
 
 def _schedule(step: int, config: Optimisation) -> float:

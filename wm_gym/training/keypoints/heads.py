@@ -12,8 +12,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, huber_loss
 from wm_gym.models.keypoints.denoiser import Denoiser
 from wm_gym.models.keypoints.heads import Heads
 from wm_gym.models.rewards import reward_loss
-from wm_gym.training.global_model import dream_one
-from wm_gym.training.latents import LatentBatch
+from wm_gym.training.keypoints.denoiser import dream_one
+from wm_gym.training.keypoints.latents import LatentBatch
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,14 +6,16 @@ from typing import Any
 import torch
 
 from wm_gym.data import Dataset
+from wm_gym.data.origin import origin_of
 from wm_gym.models.folder import LARGEST_PART
+from wm_gym.models.keypoints.kind import KEYPOINTS
 from wm_gym.models.on_paper import check_could_load
 from wm_gym.models.world_model import Card
-from wm_gym.programs.train_config import Train, context_of, origin_of, patch_of
-from wm_gym.training.heads import reward_scale
+from wm_gym.training.keypoints.heads import reward_scale
+from wm_gym.training.keypoints.settings import KeypointTraining, context_of, patch_of
 
 
-def sizes_of(config: Train, dataset: Dataset) -> dict[str, dict[str, Any]]:
+def sizes_of(config: KeypointTraining, dataset: Dataset) -> dict[str, dict[str, Any]]:
     """By part. Scales of latents are not known before there are any."""
     latent = {"latent_size": 2 * config.keypoints, "action_size": dataset.spec.action_size}
     eye = {
@@ -41,7 +43,7 @@ def sizes_of(config: Train, dataset: Dataset) -> dict[str, dict[str, Any]]:
     }
 
 
-def check_sizes(config: Train, dataset: Dataset) -> None:
+def check_sizes(config: KeypointTraining, dataset: Dataset) -> None:
     """ValueError where what is trained with these settings could not be saved."""
     mean, spread = reward_scale(torch.from_numpy(dataset.reward))
     rewards = {"reward_mean": mean, "reward_scale": spread}
@@ -52,7 +54,7 @@ def check_sizes(config: Train, dataset: Dataset) -> None:
     }
     try:
         card = Card(system=dataset.spec.robot_type or "", origin=origin_of(dataset))
-        check_could_load(settings, card)
+        check_could_load(KEYPOINTS, settings, card)
         kept = 4 * config.logged * config.rehearsed * 2 * config.keypoints
         if kept > LARGEST_PART:
             raise ValueError(

@@ -10,14 +10,12 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 
-from wm_gym.data import Dataset, Windows
 from wm_gym.models.keypoints.denoiser import Denoiser
 from wm_gym.models.keypoints.local_model import Belief, KeypointLocalModel
 from wm_gym.models.keypoints.surrogate import soft
-from wm_gym.models.logged import Logged
 from wm_gym.models.rewards import reward_loss
-from wm_gym.training.global_model import in_one_call, normal
-from wm_gym.training.latents import LatentBatch, LatentWindows
+from wm_gym.training.keypoints.denoiser import in_one_call, normal
+from wm_gym.training.keypoints.latents import LatentBatch, LatentWindows
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,7 +69,7 @@ class WhatIf:
         many = len(self.action) // len(features)
         before = features[:, -1 - many : -1].flatten(0, 1)
         both = torch.cat([self.other, self.action])
-        there, here = local_model.predict(before.repeat(2, 1), both).mean.chunk(2)
+        there, here = local_model.expected(before.repeat(2, 1), both).mean.chunk(2)
         off = (there - here - self.change) / local_model.config.change_scale
         return off.square().mean(1)
 
@@ -113,10 +111,10 @@ class FilteringLoss:
         embedding, action = batch.embedding.to(device), batch.logged.action.to(device)
         latents, reward = batch.logged.latents.to(device), batch.logged.reward.to(device)
 
-        belief = local_model.begin(embedding[:, 0])
+        belief = local_model.begun(embedding[:, 0])
         features, priors, posteriors = [_drawn(belief, generator)], [], []
         for t in range(action.shape[1]):
-            prior = local_model.predict(features[-1], action[:, t])
+            prior = local_model.expected(features[-1], action[:, t])
             belief = local_model.infer(prior, embedding[:, t + 1])
             features.append(_drawn(belief, generator))
             priors.append(prior)
@@ -157,7 +155,7 @@ class FilteringLoss:
         """How far what is said of the coverage is off; None where nobody logged it."""
         if logged.coverage is None:
             return None
-        return local_model.coverage_of(features) - logged.coverage.to(features.device).flatten()
+        return local_model.progress_of(features) - logged.coverage.to(features.device).flatten()
 
     @torch.no_grad()
     def _other_actions(
@@ -218,15 +216,3 @@ def divergence(posteriors: list[Belief], priors: list[Belief]) -> Float[Tensor, 
 
 def _huber(off: Tensor, delta: float) -> Tensor:
     return huber_loss(off, torch.zeros_like(off), delta=delta) / delta
-
-
-def choose_logged(
-    dataset: Dataset, embedding: Float32[np.ndarray, "n s"], *, count: int, length: int, seed: int
-) -> Logged:
-    """Windows to keep with the model."""
-    rows = Windows(dataset, length=length, batch_size=count, seed=seed).rows(0).T
-    return Logged(
-        embedding=torch.from_numpy(embedding[rows]),
-        action=torch.from_numpy(dataset.action[rows[:, :-1]]),
-        reward=torch.from_numpy(dataset.reward[rows[:, :-1]]),
-    )

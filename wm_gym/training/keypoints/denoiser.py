@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from wm_gym.data import Dataset
 from wm_gym.models.edm import karras_sigmas, loss_weight
 from wm_gym.models.keypoints.denoiser import Denoiser
-from wm_gym.training.latents import LatentBatch
+from wm_gym.training.keypoints.latents import LatentBatch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -54,7 +54,7 @@ class SeeingLoss:
         with torch.no_grad():
             painted = to_colour(self.autoencoder.decode(target[:many]))
         frames = torch.cat([painted, batch.frames[many:].to(painted.device)])
-        off = (local_model.embed(frames) - target) / local_model.config.change_scale
+        off = (local_model.eye(frames) - target) / local_model.config.change_scale
         missed = off.square().mean(1)
         scores = {"off": missed[many:].mean().sqrt().item()}
         return soft(missed, softness=0.01).mean(), scores

@@ -1,4 +1,4 @@
-"""What can be chosen of a training run."""
+"""What can be chosen of a training run of a keypoint world, and what is in reach of a dataset."""
 
 import math
 from dataclasses import dataclass, field
@@ -7,10 +7,10 @@ from typing import Literal
 
 from wm_gym.data import Dataset, Windows
 from wm_gym.data.pixels import cell_of, cells_fit
-from wm_gym.systems import Origin, registered_systems, system_named
-from wm_gym.systems.origin import LONGEST_TEXT, registered_as_logged
-from wm_gym.training.global_model import Dreaming
-from wm_gym.training.local_model import Filtering
+from wm_gym.systems import registered_systems, system_named
+from wm_gym.training.keypoints.denoiser import Dreaming
+from wm_gym.training.keypoints.local_model import Filtering
+from wm_gym.training.recipe import Training
 from wm_gym.training.trainer import Optimisation
 
 CONTEXT = 4
@@ -18,16 +18,7 @@ CONTEXT = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train:
-    data: Path
-    """The dataset to learn from."""
-
-    out: Path
-    """Where the model, its checkpoints, curves and pictures go; a run that is there goes on."""
-
-    test: Path | None = None
-    """A dataset to film, real above dream; without it the one to learn from."""
-
+class KeypointTraining(Training):
     autoencoder_of: Path | None = None
     """Another run whose autoencoder to take instead of training one: for comparisons."""
 
@@ -50,9 +41,6 @@ class Train:
     """Of the global model."""
 
     action_encoding: Literal["linear", "two-hot"] = "two-hot"
-    starts: int = 1024
-    """How many real moments to keep with the model, to begin dreams from."""
-
     autoencoder: Optimisation = field(
         default_factory=lambda: Optimisation(updates=10_000, learning_rate=1.5e-3)
     )
@@ -89,12 +77,6 @@ class Train:
     local_width: int = 384
     """Of the local model's dynamics."""
 
-    logged: int = 512
-    """How many logged windows to keep with the model, to rehearse from."""
-
-    save_minutes: float = 3.0
-    """How often to save a checkpoint and a picture."""
-
     @property
     def rehearsed(self) -> int:
         """Frames of a logged window that is kept with the model."""
@@ -113,7 +95,7 @@ class Train:
             raise ValueError(f"sequence is {self.sequence}, expected at least 2 frames")
 
 
-def check_data(config: Train, dataset: Dataset) -> None:
+def check_data(config: KeypointTraining, dataset: Dataset) -> None:
     """Says what would fail hours later."""
     context, (height, width, _) = context_of(config, dataset), dataset.spec.picture
     longest = max(context + config.rollout, context + config.sequence, config.rehearsed)
@@ -149,34 +131,62 @@ def _way_out(height: int, width: int, patch: int) -> str:
     return f"give --patch {cell_of(height, width)} (of {fitting}, which fit), or {other}"
 
 
-def context_of(config: Train, dataset: Dataset) -> int:
+def context_of(config: KeypointTraining, dataset: Dataset) -> int:
     if config.context is not None:
         return config.context
     name = dataset.spec.robot_type or ""
     return system_named(name).context if name in registered_systems() else CONTEXT
 
 
-def patch_of(config: Train, dataset: Dataset) -> int:
+def patch_of(config: KeypointTraining, dataset: Dataset) -> int:
     height, width, _ = dataset.spec.picture
     return cell_of(height, width) if config.patch is None else config.patch
 
 
-def origin_of(dataset: Dataset) -> Origin | None:
-    """What a dream needs to know of a system that nobody registered, or not as it was logged:
-    resized, or with actions that are held."""
-    spec = dataset.spec
-    tasks = tuple(task[:LONGEST_TEXT] for task in dataset.tasks)
-    origin = Origin(
-        fps=spec.fps,
-        horizon=int(dataset.index["length"].max()) - 1,
-        task=tasks[0] if len(tasks) > 1 else str(dataset.index["task"][0])[:LONGEST_TEXT],
-        has_reward=spec.has_reward,
-        has_coverage=spec.progress_fact is not None,
-        bounds=spec.bounds,
-        tasks=tasks if len(tasks) > 1 else (),
-        proprio_names=spec.proprio_names,
-    )
-    record = registered_as_logged(
-        spec.robot_type or "", origin, frame_shape=spec.picture, action_size=spec.action_size
-    )
-    return origin if record is None or not origin.has_coverage else None
+UNSET = Path()
+"""The dataset and the folder, which no preset knows."""
+
+PRESETS = {
+    "tiny": (
+        "Seconds on a CPU; used by the tests.",
+        KeypointTraining(
+            data=UNSET, out=UNSET, patch=8, keypoints=4, channels=16, width=32,
+            blocks=1, starts=8,
+            autoencoder=Optimisation(updates=20, batch_size=8, warmup=5),
+            global_model=Optimisation(updates=20, batch_size=8, warmup=5),
+            refining=Optimisation(updates=5, batch_size=8, warmup=2), rollout=3,
+            heads=Optimisation(updates=20, batch_size=8, warmup=5),
+            eye=Optimisation(updates=20, batch_size=8, warmup=5),
+            local_model=Optimisation(updates=20, batch_size=8, warmup=5),
+            sequence=3, memory=12, local_width=32, logged=8,
+        ),
+    ),
+    "quick": (
+        "Half an hour on two cores: a first look at a world of your own.",
+        KeypointTraining(
+            data=UNSET, out=UNSET,
+            autoencoder=Optimisation(updates=4_000, learning_rate=1.5e-3),
+            global_model=Optimisation(updates=8_000, batch_size=512),
+            refining=Optimisation(updates=1_000, batch_size=256, learning_rate=3e-4),
+            heads=Optimisation(updates=2_500, batch_size=512),
+            eye=Optimisation(updates=3_000, batch_size=128, learning_rate=2e-3, ema=0.99),
+            local_model=Optimisation(updates=2_500, batch_size=128),
+        ),
+    ),
+    "cpu": (
+        "Two hours on two cores; the packaged model.",
+        KeypointTraining(data=UNSET, out=UNSET),
+    ),
+    "gpu": (
+        "Minutes on a large GPU.",
+        KeypointTraining(
+            data=UNSET, out=UNSET, channels=128, width=1024,
+            autoencoder=Optimisation(updates=20_000, batch_size=512, learning_rate=1.5e-3),
+            global_model=Optimisation(updates=50_000, batch_size=4096),
+            refining=Optimisation(updates=10_000, batch_size=2048, learning_rate=3e-4),
+            heads=Optimisation(updates=10_000, batch_size=4096),
+            eye=Optimisation(updates=10_000, batch_size=512, learning_rate=2e-3, ema=0.99),
+            local_model=Optimisation(updates=15_000, batch_size=1024),
+        ),
+    ),
+}  # fmt: skip

@@ -7,8 +7,8 @@ from jaxtyping import Float
 from wm_gym.models.keypoints.heads import Heads
 from wm_gym.models.keypoints.local_model import KeypointLocalModel
 from wm_gym.models.logged import Logged
-from wm_gym.training.latents import LatentBatch
-from wm_gym.training.local_model import FilterBatch
+from wm_gym.training.keypoints.latents import LatentBatch
+from wm_gym.training.keypoints.local_model import FilterBatch
 
 
 @torch.no_grad()

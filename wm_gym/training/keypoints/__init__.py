@@ -1,0 +1,1 @@
+"""How keypoint worlds are trained."""

@@ -1,0 +1,136 @@
+"""How worlds of a kind are trained: stages, one after the other, each of which can be resumed.
+
+A recipe says what there is to train and in which order. Who runs it shows progress, saves, stops
+and goes on: `Run`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from torch import nn
+
+from wm_gym.data import Dataset, WindowBatch, Windows
+from wm_gym.data.windows import Batches
+from wm_gym.models.logged import Logged
+from wm_gym.models.protocol import GlobalModel, LocalModel
+from wm_gym.training.encoding import Encode
+from wm_gym.training.trainer import Loss, Model, Optimisation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What can be chosen of any training run; a recipe's own settings are added to these."""
+
+    data: Path
+    """The dataset to learn from."""
+
+    out: Path
+    """Where the model, its checkpoints, curves and pictures go; a run that is there goes on."""
+
+    test: Path | None = None
+    """A dataset to film, real above dream; without it the one to learn from."""
+
+    starts: int = 1024
+    """How many real moments to keep with the model, to begin dreams from."""
+
+    logged: int = 512
+    """How many logged windows to keep with the model, to rehearse from."""
+
+    save_minutes: float = 3.0
+    """How often to save a checkpoint and a picture."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stage(Generic[Model]):
+    """One part that is trained, and where its checkpoint is."""
+
+    folder: Path
+    make: Callable[[], Model]
+    """Its first weights are drawn by the stage's seed."""
+
+    optimisation: Optimisation
+    batches: Batches[Any]
+    loss: Loss[Any]
+    learned_from: Mapping[str, nn.Module] = field(default_factory=dict)
+    """Parts before it, by name."""
+
+    picture: Callable[[Model], np.ndarray] | None = None
+    """What to look at while it trains."""
+
+
+class Run(Protocol):
+    """What a recipe asks of whoever runs it."""
+
+    @property
+    def dataset(self) -> Dataset: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def trained(self, stage: Stage[Model]) -> Model:
+        """To its end, from where it stopped."""
+
+    def taken(self, stage: Stage[Model]) -> Model:
+        """As another run left it in this stage's folder, whatever it learned from."""
+
+    def encoded(
+        self, name: str, folder: Path, model: nn.Module, encode: Encode
+    ) -> Float32[np.ndarray, "n d"]:
+        """The whole dataset, by row; kept, under the name of the weights that made it."""
+
+    def windows(self, optimisation: Optimisation, length: int) -> Windows:
+        """Of the dataset, as this optimisation draws them; different in each process."""
+
+    def film(self, *, length: int, count: int) -> WindowBatch:
+        """Windows to look at, always the same."""
+
+    @property
+    def filmed(self) -> Dataset:
+        """Where these come from."""
+
+    def say(self, text: str) -> None: ...
+
+    def tell_rewards(
+        self, part: str, said: Float[np.ndarray, "n"], true: Float[np.ndarray, "n"], *, rare: bool
+    ) -> None:
+        """How far off the rewards are that a part says."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trained:
+    """What a recipe ends with."""
+
+    global_model: GlobalModel[Any]
+    local_model: LocalModel
+    logged: Logged
+    facts: Mapping[str, Any]
+    """More for the model's card."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    kind: str
+    """As in `wm_gym.models.kinds`."""
+
+    presets: Mapping[str, tuple[str, Training]]
+    """Name to what it is for and the settings, whose class says what more can be chosen."""
+
+    learns_from: Mapping[str, tuple[str, ...]]
+    """Each stage's folder, in the order of training, to those of all stages that it learns from."""
+
+    check: Callable[[Any, Dataset], None]
+    """ValueError for what would otherwise fail hours later."""
+
+    train: Callable[[Any, Run], Trained]
+    foreign: Callable[[Any], frozenset[str]] = lambda settings: frozenset()
+    """Stages that these settings take from another run, whose checkpoints here are not looked
+    at."""
+
+    @property
+    def settings(self) -> type[Training]:
+        return type(next(iter(self.presets.values()))[1])
