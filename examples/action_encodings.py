@@ -15,11 +15,13 @@ from accelerate import Accelerator
 from wm_gym.data import Dataset
 from wm_gym.evaluation.rollouts import Dreamer, Rollouts, dream_rollouts, plans, probe_of
 from wm_gym.models.actions import ENCODINGS
+from wm_gym.models.keypoints.global_model import KeypointGlobalModel
 from wm_gym.models.world_model import Card, WorldModel
 from wm_gym.programs.progress import Bar
-from wm_gym.programs.train_config import Train
-from wm_gym.programs.train_run import Run, precision
+from wm_gym.programs.train_run import TrainingRun, precision
 from wm_gym.systems import PUSH_T
+from wm_gym.training.keypoints.settings import KeypointTraining
+from wm_gym.training.keypoints.stages import LEARNS_FROM, KeypointParts
 from wm_gym.training.trainer import Optimisation
 
 STEPS = (1, 15, 50)
@@ -66,25 +68,28 @@ def main(config: ActionEncodings) -> None:
 
 def trained(config: ActionEncodings, encoding: str, seed: int) -> WorldModel:
     made = WorldModel.from_pretrained(config.run / "world-model")
-    sizes, dreamt = made.autoencoder.config, made.global_model.config
-    settings = Train(
+    assert isinstance(made.global_model, KeypointGlobalModel)
+    sizes, dreamt = made.global_model.autoencoder.config, made.global_model.denoiser.config
+    settings = KeypointTraining(
         patch=sizes.patch, keypoints=sizes.keypoints, channels=sizes.channels,
         width=dreamt.width, blocks=dreamt.blocks,
         data=config.data, test=config.play, out=config.out / f"{encoding}-{seed}",
         autoencoder_of=config.run, action_encoding="linear" if encoding == "linear" else "two-hot",
         global_model=Optimisation(updates=config.updates, batch_size=1024, seed=seed),
     )  # fmt: skip
-    run = Run(settings, Dataset.open(config.data), Accelerator(mixed_precision=precision()))
-    autoencoder = run.autoencoder()
-    global_model = run.global_model(autoencoder, run.latents(autoencoder))
-    card = Card(system=PUSH_T.name)
-    return WorldModel(autoencoder, global_model, made.heads, made.local_model, card=card).eval()
+    accelerator = Accelerator(mixed_precision=precision())
+    run = TrainingRun(settings, Dataset.open(config.data), accelerator, LEARNS_FROM)
+    parts = KeypointParts(settings, run)
+    autoencoder = parts.autoencoder()
+    denoiser = parts.global_model(autoencoder, parts.latents(autoencoder))
+    global_model = KeypointGlobalModel(autoencoder, denoiser, made.global_model.heads)
+    return WorldModel(global_model, made.local_model, card=Card(system=PUSH_T.name)).eval()
 
 
 def block_errors(model: WorldModel, dataset: Dataset, rollouts: int) -> list[float]:
     """Medians at `STEPS`."""
     plan, *_ = plans(
-        dataset, context=model.context, horizon=PUSH_T.horizon, rollouts=rollouts, seed=0
+        dataset, context=model.spec.prefill, horizon=PUSH_T.horizon, rollouts=rollouts, seed=0
     )
     dreamer = Dreamer(model=model, denoising_steps=1, seed=0)
     with Bar(total=rollouts, desc="dreaming", unit="rollout") as bar:

@@ -29,9 +29,8 @@ from wm_gym.envs.dream import DreamEnv
 from wm_gym.models.folder import WORLD_MODEL
 from wm_gym.programs.collect import Job, collect
 from wm_gym.programs.evaluate import Evaluate, evaluate
-from wm_gym.programs.train import PRESETS as TRAIN
 from wm_gym.programs.train import train
-from wm_gym.programs.train_config import Train
+from wm_gym.training.keypoints.settings import PRESETS, KeypointTraining
 
 TEST = "test"
 """The folder of episodes that nobody learned from."""
@@ -43,9 +42,9 @@ ENOUGH = 100
 """Updates of the global model below which nothing can have been learned."""
 
 
-def settings(preset: str) -> Train:
+def settings(preset: str) -> KeypointTraining:
     """Of `wm-gym train`, whose data and folder are not known yet."""
-    return replace(TRAIN[preset][1], data=Path(), out=Path())
+    return PRESETS[preset][1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,7 @@ class OwnWorld:
     test_episodes: int = 60
     """More of it, which is never trained on: dreams are judged there."""
 
-    train: tyro.conf.Suppress[Train] = field(default_factory=lambda: settings("quick"))
+    train: tyro.conf.Suppress[KeypointTraining] = field(default_factory=lambda: settings("quick"))
     rollouts: int = 200
     """How many dreams are judged."""
 

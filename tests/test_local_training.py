@@ -8,8 +8,8 @@ from test_training import CONTEXT, denoiser, dots, frames_of, latents, trainer, 
 from torch.distributions import Normal, kl_divergence
 
 from wm_gym.models.keypoints.local_model import Belief, KeypointLocalModel
-from wm_gym.training.keypoints.eye import SeeingLoss, SeenWindows
 from wm_gym.training.keypoints.denoiser import DenoisingLoss, Dreaming, Scales
+from wm_gym.training.keypoints.eye import SeeingLoss, SeenWindows
 from wm_gym.training.keypoints.latents import LatentWindows
 from wm_gym.training.keypoints.local_model import (
     Filtering,

@@ -15,19 +15,19 @@ import torch
 from accelerate.state import AcceleratorState
 from gymnasium.utils.env_checker import check_env
 from tiny_world import make_world_model
+from wm_gym.programs.train_config import Train, check_data, context_of, origin_of, patch_of
 
 import wm_gym
 from wm_gym.conformance import check_vector_env
 from wm_gym.data import Dataset, DatasetSpec
 from wm_gym.data.collect import Recipe, Source, collect_episodes
-from wm_gym.data.pixels import cell_of, make_pixel_env, suitable_picture
+from wm_gym.data.pixels import make_pixel_env, suitable_picture
 from wm_gym.models.keypoints.heads import Heads
 from wm_gym.models.world_model import Card, WorldModel
-from wm_gym.programs import train_run
 from wm_gym.programs.train import PRESETS as TRAIN
 from wm_gym.programs.train import train
-from wm_gym.programs.train_config import Train, check_data, context_of, origin_of, patch_of
 from wm_gym.systems import Bounds, Origin
+from wm_gym.systems.cells import cell_of
 from wm_gym.training.checkpoint import load_checkpoint
 from wm_gym.training.keypoints.heads import silenced
 

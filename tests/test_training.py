@@ -14,10 +14,10 @@ from wm_gym.data.collect import Recipe, collect_episodes
 from wm_gym.models.colours import to_colour, to_unit
 from wm_gym.models.keypoints.heads import Heads
 from wm_gym.programs.train_run import _save as save_part
-from wm_gym.training.keypoints.autoencoder import ReconstructionLoss, median_frame
 from wm_gym.training.checkpoint import load_checkpoint, save_checkpoint
-from wm_gym.training.keypoints.film import filmstrip
+from wm_gym.training.keypoints.autoencoder import ReconstructionLoss, median_frame
 from wm_gym.training.keypoints.denoiser import DenoisingLoss, Dreaming, Scales, astray
+from wm_gym.training.keypoints.film import filmstrip
 from wm_gym.training.keypoints.heads import JudgingLoss
 from wm_gym.training.keypoints.latents import LatentWindows, encode_dataset
 from wm_gym.training.starts import choose_starts

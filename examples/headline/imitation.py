@@ -13,7 +13,7 @@ from fog_agent import FoG
 from fog_agent.cloning import clone
 from wm_gym.data import Dataset
 from wm_gym.envs.latent_filter import LatentFilter
-from wm_gym.models.keypoints.local_model import KeypointLocalModel
+from wm_gym.models.protocol import LocalModel
 from wm_gym.programs.progress import Bar
 
 TOGETHER = 50
@@ -26,7 +26,7 @@ class Demonstrated:
     action: Float[Tensor, "n a"]
 
 
-def demonstrations(folder: Path, local_model: KeypointLocalModel) -> Demonstrated:
+def demonstrations(folder: Path, local_model: LocalModel) -> Demonstrated:
     """Every step of a dataset, as a policy would have seen it on the real system."""
     dataset = Dataset.open(folder)
     parts = [dataset.episode(i) for i in range(len(dataset))]
@@ -45,7 +45,7 @@ def demonstrations(folder: Path, local_model: KeypointLocalModel) -> Demonstrate
 
 
 def _filtered(
-    local_model: KeypointLocalModel, frames: np.ndarray, action: np.ndarray
+    local_model: LocalModel, frames: np.ndarray, action: np.ndarray
 ) -> Iterator[Float[Tensor, "n x"]]:
     every = np.arange(len(frames))
     known = LatentFilter(local_model, len(frames), exact=False)

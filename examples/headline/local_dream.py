@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wm_gym.envs.dream import DreamVectorEnv
 from wm_gym.envs.gradient import GradStep
-from wm_gym.models.keypoints.surrogate import KeypointSurrogate
+from wm_gym.models.protocol import Surrogate
 
 
 class LocalDream:
@@ -26,7 +26,7 @@ class LocalDream:
         self.elapsed = torch.zeros(self.num_envs, dtype=torch.int64)
 
     @property
-    def surrogate(self) -> KeypointSurrogate:
+    def surrogate(self) -> Surrogate:
         return self.env.surrogate
 
     def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:

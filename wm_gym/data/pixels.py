@@ -12,14 +12,13 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from wm_gym.systems import Bounds
+from wm_gym.systems.cells import cells_fit
 from wm_gym.types import PIXELS, PROPRIO, Info
 
 LARGEST, SIDE, CELL = 128, 96, 6
 """Pixels: pictures up to the first are kept; larger ones become the second, in multiples of the
 third, so that a model's cells fit."""
 
-MOST_CELLS = 32
-"""Along a side: more would only be slow."""
 
 SHOWN: Mapping[str, Any] = {"render_mode": "rgb_array"}
 
@@ -118,18 +117,6 @@ def suitable_picture(height: int, width: int) -> tuple[int, int]:
     scale = SIDE / max(height, width)
     sides = [CELL * max(1, round(side * scale / CELL)) for side in (height, width)]
     return sides[0], sides[1]
-
-
-def cell_of(height: int, width: int) -> int:
-    """The side of square cells that fit on a picture, of which about 16 lie along it."""
-    common = np.gcd(height, width)
-    fitting = [n for n in range(1, int(common) + 1) if common % n == 0]
-    wanted = max(height, width) / 16
-    return min(fitting, key=lambda n: abs(np.log(n / wanted)))
-
-
-def cells_fit(height: int, width: int) -> bool:
-    return max(height, width) <= MOST_CELLS * cell_of(height, width)
 
 
 def resized(

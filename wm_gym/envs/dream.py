@@ -12,6 +12,7 @@ from torch import Tensor
 from wm_gym.data import Dataset
 from wm_gym.envs.dream_starts import LoggedStarts, StartSource
 from wm_gym.envs.dream_world import DreamWorld, Sampling
+from wm_gym.envs.dreams import Dreams
 from wm_gym.envs.gradient import GradientHook, GradStep
 from wm_gym.envs.loading import check_sizes, loaded
 from wm_gym.envs.memory import explain_memory
@@ -56,6 +57,11 @@ class DreamEnv(WorldEnv):
         self._hook = GradientHook(world, gradient)
         rules = rules_of(world.system, horizon, success_threshold, terminate_on_success)
         super().__init__(world, rules, render_mode=render_mode)
+
+    @property
+    def dreams(self) -> Dreams:
+        """All that the next steps depend on, as tensors."""
+        return self._hook.world.now
 
     @property
     def surrogate(self) -> Surrogate:
@@ -128,6 +134,11 @@ class DreamVectorEnv(WorldVectorEnv):
     def can_terminate(self) -> bool:
         """Whether there can be any end but that of time."""
         return self._hook.world.ends or self._episodes.rules.terminate_on_success
+
+    @property
+    def dreams(self) -> Dreams:
+        """All that the next steps depend on, as tensors."""
+        return self._hook.world.now
 
     @property
     def surrogate(self) -> Surrogate:

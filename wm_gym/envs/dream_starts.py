@@ -58,7 +58,7 @@ class LoggedStarts:
 def last_frame(start: Start) -> Start:
     """All that a real system shows at reset, and so all that a filter begins with."""
     return Start(
-        frames=start.frames[-1:], action=start.action[:0], proprio=start.proprio[-1:],
+        frames=start.frames[-1:], action=start.action[:0], felt=start.proprio[-1:],
         task=start.task,
     )  # fmt: skip
 
@@ -130,8 +130,7 @@ def given_starts(
     each = list(zip(*told, strict=True)) if many else [told] * num_envs
     asked = [one or 0 for one in task] or [0] * num_envs
     return [
-        Start(frames=f, action=a, proprio=p, task=t)
-        for (f, a, p), t in zip(each, asked, strict=True)
+        Start(frames=f, action=a, felt=p, task=t) for (f, a, p), t in zip(each, asked, strict=True)
     ]
 
 

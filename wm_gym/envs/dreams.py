@@ -4,7 +4,6 @@
 nothing and looks into no state: noise is a function of each dream's key and clock.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from wm_gym.models.colours import as_colours, to_colour
 from wm_gym.models.coupling import swap
-from wm_gym.models.noise import normal_noise
+from wm_gym.models.noise import shaped_noise
 from wm_gym.models.protocol import Outcome, Prefill
 from wm_gym.models.world_model import WorldModel
 
@@ -52,7 +51,7 @@ class Step:
 
 
 def noise_of(dreams: Dreams, shape: tuple[int, ...]) -> Float[Tensor, "b *n"]:
-    return normal_noise(dreams.key, dreams.step, math.prod(shape)).view(-1, *shape)
+    return shaped_noise(dreams.key, dreams.step, shape)
 
 
 def following(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from gymnasium.spaces import Box
 from jaxtyping import Bool, Float, Float32, Int, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from wm_gym.envs.batches import computed, finite
 from wm_gym.models.fingerprint import check_fingerprint, fingerprint
@@ -152,6 +152,7 @@ class LatentFilter:
 
     @cached_property
     def fingerprint(self) -> str:
+        assert isinstance(self.local_model, nn.Module)
         return fingerprint(self.local_model)
 
     def check_snapshot(self, features: Any, model: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium.error import Error
-from gymnasium.spaces import Box, Space
+from gymnasium.spaces import Box
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -16,7 +16,6 @@ from wm_gym.envs.actions import checked_action
 from wm_gym.envs.episodes import EnvState, Episodes, Move, Rules
 from wm_gym.envs.memory import explain_memory
 from wm_gym.envs.world import (
-    Observations,
     World,
     checked_options,
     checked_render_mode,
@@ -24,8 +23,8 @@ from wm_gym.envs.world import (
 )
 from wm_gym.types import Info
 
-Obs = Observations
-"""Of all environments, in a batch."""
+Obs = Any
+"""Of all environments, in a batch: an array, or with `obs_type="dict"` a dictionary of arrays."""
 
 Step = tuple[Obs, Float64[np.ndarray, "b"], Bool[np.ndarray, "b"], Bool[np.ndarray, "b"], Info]
 
@@ -50,7 +49,9 @@ class WorldVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012
-    single_observation_space: Space[Any]
+    single_observation_space: Any
+    """A Box, or with `obs_type="dict"` a Dict."""
+
     single_action_space: Box
 
     def __init__(

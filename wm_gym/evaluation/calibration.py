@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from wm_gym.data import Dataset
+from wm_gym.evaluation.logged_frames import logged_prefill, proprio_of
 from wm_gym.evaluation.rewards import errors_of, reward_bands
 from wm_gym.models.world_model import WorldModel
 
@@ -84,18 +85,17 @@ def judge(
     model: WorldModel, dataset: Dataset, rows: Int[np.ndarray, "n"], *, last: bool
 ) -> Iterator[Judged]:
     unknown = np.full(len(dataset.reward), np.nan, np.float32)
-    coverage = dataset.fact("coverage") if "coverage" in dataset.spec.facts else unknown
+    coverage = unknown if dataset.progress is None else dataset.progress
     reward = dataset.reward if dataset.spec.has_reward else unknown
     for i in range(0, len(rows), _AT_ONCE):
         here = rows[i : i + _AT_ONCE]
-        before, after = (
-            model.encode(torch.from_numpy(dataset.frames(each)).to(model.device))
-            for each in (here, here + 1)
-        )
+        after = torch.from_numpy(dataset.frames(here + 1)).to(model.device)
         action = torch.from_numpy(dataset.action[here]).to(model.device)
-        said = model.heads.judge(before, action, after)
+        proprio = proprio_of(dataset, here + 1, model.spec.proprio_size).to(model.device)
+        before = logged_prefill(model, dataset, here[None])
+        said = model.global_model.judge(before, action, after, proprio)
         yield Judged(
-            coverage=said.coverage.double().cpu().numpy(),
+            coverage=said.progress.double().cpu().numpy(),
             true_coverage=coverage[here + 1].astype(np.float64),
             reward=said.reward.double().cpu().numpy(),
             true_reward=reward[here].astype(np.float64),

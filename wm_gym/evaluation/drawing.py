@@ -13,8 +13,10 @@ from PIL import Image, ImageDraw
 
 from wm_gym.data import Dataset
 from wm_gym.evaluation.fidelity import Fidelity, Table
+from wm_gym.evaluation.logged_frames import reconstructed
 from wm_gym.evaluation.report import HIDDEN
 from wm_gym.evaluation.rollouts import RECONSTRUCTION, Dreamer, Plan
+from wm_gym.models.colours import to_colour
 
 SHOWN = (0, 1, 5, 15, 30, 50, 100, 147)
 """Steps on a filmstrip; 0 is the last frame that the model is shown, and its reconstruction."""
@@ -101,8 +103,9 @@ def film(dreamer: Dreamer, dataset: Dataset, plan: Plan) -> Film:
     """All steps of a few rollouts."""
     model = dreamer.model
     real = dreamer.frames(dataset, plan.rows[plan.context - 1 :])
-    dream = [model.decode(model.encode(real[0]))]
-    dream += [model.decode(out.state.latents[:, -1]) for _, out in dreamer.dream(dataset, plan)]
+    first = reconstructed(model, dataset, plan.at(0))
+    seen = [first, *(model.decode(out.state) for _, out in dreamer.dream(dataset, plan))]
+    dream = [to_colour(each.frames) for each in seen]
     steps = plan.steps[-1] + 1
     return Film(real=real[:steps].cpu().numpy(), dream=torch.stack(dream).cpu().numpy())
 

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from wm_gym.data import Dataset, Windows
-from wm_gym.evaluation.rollouts import Dreamer, Plan
+from wm_gym.evaluation.rollouts import Dreamer, Plan, shown_of
 
 AHEAD, LEAST = 15, 5
 """Steps before an end that a dream begins: the first where most episodes that ended are so long,
@@ -41,7 +41,7 @@ class Ends:
 
 def ends(dreamer: Dreamer, dataset: Dataset, *, count: int, seed: int) -> Ends | None:
     """None where there is nothing to tell: no episode that is long enough terminated."""
-    context, over, length = dreamer.model.context, dataset.ended, dataset.index["length"]
+    context, over, length = shown_of(dreamer.model, dataset), dataset.ended, dataset.index["length"]
     if not over.any():
         return None
     steps = int(np.clip(np.median(length[over]) - context, LEAST, AHEAD))
@@ -72,10 +72,10 @@ def _dreamt(
     dreamer: Dreamer, dataset: Dataset, rows: Int[np.ndarray, "t b"]
 ) -> Bool[np.ndarray, "s b"]:
     """What the dream says after each step of each window."""
-    context = dreamer.model.context
+    context = shown_of(dreamer.model, dataset)
     plan = Plan(rows=rows, context=context, steps=(len(rows) - context,))
     parts = [
-        np.stack([out.ended.cpu().numpy() for _, out in dreamer.dream(dataset, part)])
+        np.stack([out.outcome.ended.cpu().numpy() for _, out in dreamer.dream(dataset, part)])
         for part in plan.parts()
     ]
     return np.concatenate(parts, axis=1) if parts else np.zeros((plan.steps[0], 0), bool)

@@ -1,43 +1,23 @@
 """A dream's gradients: those that its hook gives, and central differences under common noise."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from wm_gym.envs.dream import DreamVectorEnv
-from wm_gym.envs.dream_world import DreamState
+from wm_gym.envs.dreams import Dreams
 from wm_gym.evaluation.gradients import HORIZONS, Gradients, central_differences, offsets
 from wm_gym.evaluation.linear_probe import LinearProbe, pose_of
 from wm_gym.evaluation.rollouts import Probe
-from wm_gym.models.noise import normal_noise
-from wm_gym.models.world_model import WorldModel, WorldState
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Start:
-    """Where some dreams are, and with which noise they go on."""
-
-    state: WorldState
-    features: Float[Tensor, "b f"]
-    key: Int64[Tensor, "b"]
-    step: Int64[Tensor, "b"]
-
-    @classmethod
-    def of(cls, env: DreamVectorEnv, device: torch.device) -> "Start":
-        worlds: list[DreamState] = [each.world for each in env.get_state()]
-
-        def told(name: str) -> Tensor:
-            values = np.stack([np.asarray(getattr(world, name)) for world in worlds])
-            return torch.from_numpy(values).to(device)
-
-        state = WorldState(
-            latents=told("latents"), action=told("action"), error=told("error").float()
-        )
-        return cls(state=state, features=told("features"), key=told("key"), step=told("step"))
+from wm_gym.models import trees
+from wm_gym.models.colours import to_colour
+from wm_gym.models.noise import shaped_noise
+from wm_gym.models.trees import Tree
+from wm_gym.models.world_model import WorldModel
 
 
 def hook_gradients(
@@ -45,7 +25,7 @@ def hook_gradients(
 ) -> Gradients:
     """From where the dreams are; they go on. Poses are read off features by the linear probe."""
     env.begin_window(gradient=gradient)
-    device = env.surrogate.dynamics.stem.weight.device
+    device = env.dreams.features.device
     actions = [torch.from_numpy(a).to(device).requires_grad_() for a in action]
     steps = [env.step_with_grad(one) for one in actions]
     pose = probe.pose(steps[0].final_obs)
@@ -67,7 +47,7 @@ def hook_gradients(
 @torch.no_grad()
 def dream_gradients(
     model: WorldModel,
-    start: Start,
+    start: Dreams,
     action: Float32[np.ndarray, "t b a"],
     deltas: Sequence[float],
     *,
@@ -79,25 +59,25 @@ def dream_gradients(
 
     All perturbed dreams have the noise of the unperturbed one.
     """
-    shift = torch.from_numpy(offsets(deltas, model.action_size)).to(model.device)
-    acted, sigmas = torch.from_numpy(action).to(model.device), model.sigmas(denoising_steps)
+    shift = torch.from_numpy(offsets(deltas, model.spec.action_size)).to(model.device)
+    acted = torch.from_numpy(action).to(model.device)
     nominal, copies = [start.state], len(shift)
 
-    def noise(t: int) -> Float[Tensor, "b d"]:
-        return normal_noise(start.key, start.step + t, model.latent_size)
+    def noise(t: int) -> Float[Tensor, "b *n"]:
+        return shaped_noise(start.key, start.step + t, model.spec.noise_shape)
 
     for t in range(len(action) - 1):
-        nominal.append(model.step(nominal[-1], acted[t], noise(t), sigmas).state)
+        nominal.append(model.step(nominal[-1], acted[t], noise(t), denoising_steps).state)
 
     def perturbed(t: int) -> tuple[np.ndarray, np.ndarray]:
-        state, rewards = _copied(nominal[t], copies), []
+        state, rewards = _repeated(nominal[t], copies), []
         poses = np.zeros((2, 0, 3))
         for u in range(t, len(action)):
             taken = _repeated(acted[u], copies)
             taken = taken + shift.repeat(len(start.key), 1) if u == t else taken
-            out = model.step(state, taken, _repeated(noise(u), copies), sigmas)
+            out = model.step(state, taken, _repeated(noise(u), copies), denoising_steps)
             state = out.state
-            rewards.append(out.reward.double().cpu().numpy().reshape(-1, copies))
+            rewards.append(out.outcome.reward.double().cpu().numpy().reshape(-1, copies))
             if u == 0:
                 features = _repeated(start.features, copies)
                 poses = _poses(model, probe, linear, features, taken, state)
@@ -105,7 +85,7 @@ def dream_gradients(
             len(poses), poses.shape[1] // copies, copies, 3
         )
 
-    seen, read = central_differences(perturbed, deltas, model.action_size)
+    seen, read = central_differences(perturbed, deltas, model.spec.action_size)
     return seen, read
 
 
@@ -115,25 +95,23 @@ def _poses(
     linear: LinearProbe,
     features: Float[Tensor, "n f"],
     action: Float[Tensor, "n a"],
-    state: WorldState,
+    state: Any,
 ) -> Float[np.ndarray, "r=2 n 3"]:
     """NaN where a frame does not show the block whole."""
     seen, read = [], []
     for here in torch.split(torch.arange(len(action)), 256):
-        frames = model.decode(state.latents[here, -1])
+        painted = model.decode(trees.rows(state, here))
+        frames = to_colour(painted.frames)
         reading = probe.read_state(frames.cpu().numpy())
         whole = (reading.residual < probe.WHOLE)[:, None]
         seen.append(np.where(whole, pose_of(reading.state), np.nan))
         local_model = model.local_model
-        after = local_model.follow(features[here], action[here], local_model.embed(frames))
+        embedding = local_model.embed(frames, painted.proprio)
+        after = local_model.follow(features[here], action[here], embedding)
         read.append(linear.pose(after).double().cpu().numpy())
     return np.stack([np.concatenate(seen), np.concatenate(read)])
 
 
-def _repeated(values: Float[Tensor, "b *n"], copies: int) -> Float[Tensor, "b2 *n"]:
-    return values.repeat_interleave(copies, dim=0)
-
-
-def _copied(state: WorldState, copies: int) -> WorldState:
-    names = state.__dataclass_fields__
-    return WorldState(**{name: _repeated(getattr(state, name), copies) for name in names})
+def _repeated(tree: Tree, copies: int) -> Tree:
+    """Each batch entry so many times in a row."""
+    return trees.mapped(lambda leaf: leaf.repeat_interleave(copies, dim=0), tree)

@@ -8,7 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from wm_gym.data import Dataset, Windows
-from wm_gym.models.keypoints.local_model import KeypointLocalModel
+from wm_gym.evaluation.logged_frames import proprio_of
+from wm_gym.models.protocol import LocalModel
 from wm_gym.systems import System
 from wm_gym.systems.pusht.geometry import CENTRE, to_board
 
@@ -66,7 +67,7 @@ class LinearProbe:
 
 
 def fit_linear_probe(
-    local_model: KeypointLocalModel, dataset: Dataset, *, windows: int, seed: int
+    local_model: LocalModel, dataset: Dataset, *, windows: int, seed: int
 ) -> LinearProbe:
     """On what the filter makes of logged windows."""
     rows = Windows(dataset, length=HISTORY, batch_size=windows, seed=seed).rows(0)
@@ -90,14 +91,17 @@ def regressed(features: Float[Tensor, "n f"], state: Float[np.ndarray, "n s"]) -
 
 @torch.no_grad()
 def filtered(
-    local_model: KeypointLocalModel, dataset: Dataset, rows: Int[np.ndarray, "t b"]
+    local_model: LocalModel, dataset: Dataset, rows: Int[np.ndarray, "t b"]
 ) -> Float[Tensor, "t b f"]:
     """What the filter makes of windows of logged frames."""
     device, features = local_model.device, []
     for t, here in enumerate(rows):
-        embedding = local_model.embed(torch.from_numpy(dataset.frames(here)).to(device))
+        frames = torch.from_numpy(dataset.frames(here)).to(device)
+        proprio = proprio_of(dataset, here, local_model.proprio_size).to(device)
+        embedding = local_model.embed(frames, proprio)
         if t == 0:
-            features.append(local_model.begin(embedding).features)
+            task = torch.from_numpy(dataset.task_index[here]).to(device)
+            features.append(local_model.begin(embedding, task))
         else:
             action = torch.from_numpy(dataset.action[rows[t - 1]]).to(device)
             features.append(local_model.follow(features[-1], action, embedding))

@@ -16,14 +16,14 @@ from wm_gym.data import Dataset, Windows
 from wm_gym.evaluation.linear_probe import HISTORY, LinearProbe, filtered
 from wm_gym.evaluation.rollouts import Probe
 from wm_gym.evaluation.statistics import Spread, spread
-from wm_gym.models.keypoints.local_model import KeypointLocalModel
+from wm_gym.models.protocol import LocalModel
 
 AHEAD = (1, 16)
 """Steps that the prior goes on alone."""
 
 POSTERIOR, STILL = "filtered", "if nothing moved, step {}"
 PRIOR, AWAY = "prior, step {}", "prior off the posterior, step {}"
-"""Kinds of errors; the last is the root mean square of positions, in units of `change_scale`."""
+"""Kinds of errors; the last is the root mean square of positions, in units of a step's change."""
 
 AIMS = {(POSTERIOR, "block_position"): 3.0, (POSTERIOR, "block_angle"): 3.0}
 """The most that medians may be, on unseen frames."""
@@ -44,7 +44,7 @@ class Line:
 
 
 def local_figures(
-    local_model: KeypointLocalModel,
+    local_model: LocalModel,
     probe: Probe,
     linear: LinearProbe,
     dataset: Dataset,
@@ -66,7 +66,7 @@ def local_figures(
 
 @torch.no_grad()
 def _figures(
-    local_model: KeypointLocalModel,
+    local_model: LocalModel,
     probe: Probe,
     linear: LinearProbe,
     dataset: Dataset,
@@ -83,18 +83,17 @@ def _figures(
     compare(POSTERIOR, linear.state(features[now]), now)
     expected = features[now]
     for step in range(1, len(rows) - now):
-        expected = local_model.predict(expected, action[now + step - 1]).features
+        expected = local_model.predict(expected, action[now + step - 1])
         if step in AHEAD:
             compare(PRIOR.format(step), linear.state(expected), now + step)
             compare(STILL.format(step), state[now], now + step)
-            off = (expected - features[now + step])[:, : local_model.stochastic_size]
-            away = (off / local_model.config.change_scale).square().mean(1).sqrt()
+            away = local_model.away(expected, features[now + step])
             found[AWAY.format(step), "change"] = _numbers(away)
     reward = local_model.reward_of(features[now + 1], action[now])
     found["head", "reward"] = np.abs(_numbers(reward) - dataset.reward[rows[now]])
-    if "coverage" in dataset.spec.facts:
-        coverage = _numbers(local_model.coverage_of(features[now]))
-        found["head", "coverage"] = np.abs(coverage - dataset.fact("coverage")[rows[now]])
+    if dataset.progress is not None:
+        progress = _numbers(local_model.progress_of(features[now]))
+        found["head", "coverage"] = np.abs(progress - dataset.progress[rows[now]])
     return found
 
 

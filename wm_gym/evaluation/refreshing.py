@@ -9,8 +9,7 @@ import torch
 from wm_gym.data import Dataset, Windows
 from wm_gym.envs.dream import DreamVectorEnv
 from wm_gym.evaluation.linear_probe import HISTORY, filtered
-from wm_gym.models.keypoints.local_model import KeypointLocalModel
-from wm_gym.models.protocol import Transitions
+from wm_gym.models.protocol import LocalModel, Transitions
 
 BATCH = 512
 """Transitions in a refresh."""
@@ -67,7 +66,7 @@ def refreshed(
         (moved, reward), (own_moved, own_reward) = (
             env.surrogate.missed(each) for each in (logged, own)
         )
-    scale = env.surrogate.config.reward_scale
+    scale = env.surrogate.reward_scale
     return Refreshed(
         refreshes=refreshes,
         logged=float(moved.mean()),
@@ -78,7 +77,7 @@ def refreshed(
 
 
 def logged_transitions(
-    local_model: KeypointLocalModel, dataset: Dataset, *, windows: int, seed: int
+    local_model: LocalModel, dataset: Dataset, *, windows: int, seed: int
 ) -> Transitions:
     """Of logged windows, as the filter sees them."""
     rows = Windows(dataset, length=HISTORY, batch_size=windows, seed=seed).rows(0)

@@ -15,9 +15,12 @@ from jaxtyping import Float, Float32, Int, UInt8
 from torch import Tensor
 
 from wm_gym.data import Dataset, Windows
+from wm_gym.evaluation.logged_frames import logged_prefill, reconstructed
 from wm_gym.evaluation.pictures import psnr, ssim
-from wm_gym.models.noise import normal_noise
-from wm_gym.models.world_model import Transition, WorldModel
+from wm_gym.models.colours import to_colour
+from wm_gym.models.noise import shaped_noise
+from wm_gym.models.protocol import Prefill, Transition
+from wm_gym.models.world_model import WorldModel
 from wm_gym.systems import System
 
 SHORT, LONG = (1, 5, 15, 30, 50), (100,)
@@ -158,6 +161,11 @@ def plans(
     return tuple(found)
 
 
+def shown_of(model: WorldModel, dataset: Dataset) -> int:
+    """Real frames before a dream: as many as the model looks at, if episodes leave enough."""
+    return min(model.spec.prefill, max(int(dataset.index["length"].max()) // 2, 1))
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dreamer:
     """A world model and how it is run."""
@@ -171,15 +179,17 @@ class Dreamer:
         """Step 1, 2, ... to the plan's last. The noise of a dream is a function of the seed and of
         its first row, whatever is dreamt beside it."""
         model, k = self.model, plan.context
-        device, sigmas = model.device, model.sigmas(self.denoising_steps)
-        action = torch.from_numpy(dataset.action[plan.rows]).to(device)
-        state = model.begin(self.frames(dataset, plan.rows[:k].T), action[: k - 1].transpose(0, 1))
-        key = torch.from_numpy(plan.rows[0].astype(np.int64) + (self.seed << 32)).to(device)
+        action = torch.from_numpy(dataset.action[plan.rows]).to(model.device)
+        state = model.begin(self.prefill(dataset, plan.rows[:k])).state
+        key = torch.from_numpy(plan.rows[0].astype(np.int64) + (self.seed << 32)).to(model.device)
         for step in range(1, plan.steps[-1] + 1):
-            noise = normal_noise(key, torch.full_like(key, step - 1), model.latent_size)
-            out = model.step(state, action[k - 2 + step], noise, sigmas)
+            noise = shaped_noise(key, torch.full_like(key, step - 1), model.spec.noise_shape)
+            out = model.step(state, action[k - 2 + step], noise, self.denoising_steps)
             state = out.state
             yield step, out
+
+    def prefill(self, dataset: Dataset, rows: Int[np.ndarray, "k b"]) -> Prefill:
+        return logged_prefill(self.model, dataset, rows)
 
     def frames(self, dataset: Dataset, rows: Int[np.ndarray, "*n"]) -> UInt8[Tensor, "*n h w c"]:
         frames = dataset.frames(rows.ravel()).reshape(*rows.shape, *dataset.spec.picture)
@@ -226,21 +236,22 @@ def _judged(
     model, rows, before = dreamer.model, plan.at(step), plan.at(0)
     real, last = dreamer.frames(dataset, rows), dreamer.frames(dataset, before)
     shown = {
-        "": model.decode(out.state.latents[:, -1]),
-        RECONSTRUCTION: model.decode(model.encode(real)),
+        "": to_colour(model.decode(out.state).frames),
+        RECONSTRUCTION: to_colour(reconstructed(model, dataset, rows).frames),
         STILL: last,
         MEAN: mean.expand_as(real),
     }
-    figures = {UNCERTAINTY: _numbers(out.state.error)}
+    said = out.outcome
+    figures = {UNCERTAINTY: _numbers(said.uncertainty)}
     for of, frames in shown.items():
         figures |= {f"psnr{of}": _numbers(psnr(frames, real))}
         figures |= {f"ssim{of}": _numbers(ssim(frames, real))}
     if dataset.spec.has_reward:
         logged = dataset.reward[plan.at(step - 1)]  # of the transition into this frame
-        figures["reward"] = np.abs(_numbers(out.reward) - logged)
-    if "coverage" in dataset.spec.facts:
-        truth, was = dataset.fact("coverage")[rows], dataset.fact("coverage")[before]
-        figures |= {"coverage": np.abs(_numbers(out.coverage) - truth)}
+        figures["reward"] = np.abs(_numbers(said.reward) - logged)
+    if (progress := dataset.progress) is not None:
+        truth, was = progress[rows], progress[before]
+        figures |= {"coverage": np.abs(_numbers(said.progress) - truth)}
         figures |= {f"coverage{STILL}": np.abs(was - truth)}
     if probe is not None and "state" in dataset.spec.facts:
         state = dataset.fact("state")

@@ -1,6 +1,6 @@
 """A kind of world model: which parts it is made of, and how they are put together."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,11 +40,22 @@ class Kind:
     parts_of: Callable[[GlobalModel[Any], LocalModel], Mapping[str, nn.Module]]
     """And back; empty where these are no models of this kind."""
 
-    curves: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """What a report shows of a training: a part's folder to the name of a score and its words."""
+    summary: str
+    """What it is, for a model card: "A diffusion model of …"."""
 
-    timed: Mapping[str, Callable[[Any, Any], object]] = field(default_factory=dict)
-    """What `wm-gym bench` times inside a step: words to a function of a world model and a batch."""
+    fresh: Callable[[tuple[int, int, int], int, int, bool], tuple[GlobalModel[Any], LocalModel]]
+    """Both models, untrained, for frames of this shape, actions of so many numbers and so many
+    frames to look back on: as large as they are by default, or tiny."""
+
+    curves: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What a model card shows of a training: each stage's folder to the score that is drawn; where
+    a log has none of it, to the next."""
+
+    timed: Callable[[Any, Any], Sequence[tuple[object, str, str]]] = lambda *_: ()
+    """What `wm-gym bench` times inside a step, of both models: an object, its method, a word."""
+
+    flops: Callable[[Any, Any], Mapping[str, int]] = lambda *_: {}
+    """Floating point operations of one frame, by the same words."""
 
     @property
     def files(self) -> Mapping[str, str]:

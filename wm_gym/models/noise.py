@@ -28,6 +28,13 @@ def normal_noise(
     return ((-2 * u.log()).sqrt() * (2 * math.pi * v).cos()).float()
 
 
+def shaped_noise(
+    key: Int64[Tensor, "b"], step: Int64[Tensor, "b"], shape: tuple[int, ...]
+) -> Float[Tensor, "b *n"]:
+    """The same, of any shape."""
+    return normal_noise(key, step, math.prod(shape)).view(-1, *shape)
+
+
 def _mixed(x: Int64[Tensor, "*n"]) -> Int64[Tensor, "*n"]:
     """The finaliser of SplitMix64 (Steele, Lea & Flood 2014); integers wrap around."""
     x = (x ^ _shifted(x, 30)) * _FIRST

@@ -5,15 +5,15 @@ gradients. What their states hold is their own business: others keep them, and g
 `wm_gym.models.trees`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
-State = TypeVar("State")
+State = TypeVar("State", contravariant=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +123,18 @@ class GlobalModel(Protocol[State]):
     def decode(self, state: State) -> Seen:
         """What is seen in this state. Asked for, never implied by a step."""
 
+    def reconstruct(self, frames: UInt8[Tensor, "b h w c"], proprio: Float[Tensor, "b p"]) -> Seen:
+        """What it makes of real frames by itself: the best that a dream could show of them."""
+
+    def judge(
+        self,
+        before: Prefill,
+        action: Float[Tensor, "b a"],
+        frames: UInt8[Tensor, "b h w c"],
+        proprio: Float[Tensor, "b p"],
+    ) -> Outcome:
+        """Of real steps, nothing of them dreamt: what its heads say of what came after."""
+
     def recalled(self, state: State) -> "Recalled | None":
         """What is still known of how it came here, for a filter that begins late; None: nothing
         but where it is."""
@@ -156,6 +168,8 @@ class Surrogate(Protocol):
     """Lends its gradients to a dream: no value that a dream returns is computed by it."""
 
     action_size: int
+    reward_scale: float
+    """What a typical reward is off the mean by."""
 
     def predict(
         self, features: Float[Tensor, "b f"], action: Float[Tensor, "b a"]
@@ -166,11 +180,17 @@ class Surrogate(Protocol):
         self, next_features: Float[Tensor, "b f"], action: Float[Tensor, "b a"]
     ) -> Float[Tensor, "b"]: ...
 
+    def missed(self, batch: Transitions) -> tuple[Float[Tensor, "b"], Float[Tensor, "b"]]:
+        """How far the next features and the reward are off, each in units of its own change."""
+
     def refresh(self, batch: Transitions) -> dict[str, float]:
         """One optimiser step; what it says is of the batch, before the step.
 
         FloatingPointError where gradients are not finite, and then nothing has changed.
         """
+
+    def modules(self) -> Sequence[nn.Module]:
+        """What it learns."""
 
     def logged(self) -> dict[str, Tensor] | None:
         """The logged steps it rehearses, named as `refresh` of an environment takes them."""
@@ -193,6 +213,9 @@ class LocalModel(Protocol):
 
     @property
     def frame_shape(self) -> tuple[int, int, int]: ...
+
+    @property
+    def proprio_size(self) -> int: ...
 
     @property
     def action_size(self) -> int: ...
@@ -233,6 +256,11 @@ class LocalModel(Protocol):
     ) -> Float[Tensor, "b"]: ...
 
     def progress_of(self, features: Float[Tensor, "b f"]) -> Float[Tensor, "b"]: ...
+
+    def away(
+        self, features: Float[Tensor, "b f"], others: Float[Tensor, "b f"]
+    ) -> Float[Tensor, "b"]:
+        """How far apart these are, in units of the change of a step."""
 
     def picture(self, features: Float[Tensor, "b f"], global_model: Any) -> Seen:
         """What is seen where these are the features, painted by the global model of the same

@@ -17,14 +17,15 @@ class Start:
     action: Float32[np.ndarray, "k0 a"]
     """What led from each frame to the next."""
 
-    proprio: Float32[np.ndarray, "k p"] = None  # type: ignore[assignment]  # set below
-    """Beside each frame; without it, of no numbers."""
+    felt: Float32[np.ndarray, "k p"] | None = None
+    """Proprioception beside each frame."""
 
     task: int = 0
 
-    def __post_init__(self) -> None:
-        if self.proprio is None:
-            object.__setattr__(self, "proprio", np.zeros((len(self.frames), 0), np.float32))
+    @property
+    def proprio(self) -> Float32[np.ndarray, "k p"]:
+        """Of no numbers where there is none."""
+        return np.zeros((len(self.frames), 0), np.float32) if self.felt is None else self.felt
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,7 +59,7 @@ class Starts:
         return Start(
             frames=np.stack([self._picture(p) for p in pictures]),
             action=self.action[pictures.start : pictures.stop - 1],
-            proprio=self._proprio[pictures.start : pictures.stop],
+            felt=self._proprio[pictures.start : pictures.stop],
             task=0 if self.task is None else int(self.task[i]),
         )
 

@@ -11,10 +11,9 @@ import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from wm_gym.envs.dream import DreamVectorEnv
-from wm_gym.models.noise import normal_noise
+from wm_gym.models.noise import shaped_noise
 from wm_gym.models.world_model import DTYPES, WorldModel
 from wm_gym.programs.bench_dream import Dreams
 from wm_gym.programs.bench_timing import measured
@@ -60,7 +59,7 @@ def bench_profile(dreams: Dreams, *, seconds: float, rounds: int) -> dict[str, A
     figures: dict[str, Any] = {}
     for dtype in dreams.dtypes:
         model = WorldModel.from_pretrained(dreams.world_model).cast(DTYPES[dtype])
-        flops = {"painter": painter_flops(model), "denoiser": denoiser_flops(model)}
+        flops = dict(model.kind.flops(model.global_model, model.local_model))
         clock = _clocked(model, seconds * rounds, f"profile, {dtype}")
         limit = matmul_flops_per_second(DTYPES[dtype], seconds)
         parts, step, reset = clock.parts(), *map(clock.milliseconds, ("step", "reset"))
@@ -93,38 +92,18 @@ def _clocked(model: WorldModel, seconds: float, title: str) -> Clock:
         clock.run("reset", envs.reset)
         envs.step(actions[0])
     for owner, method, part in (
-        (model.global_model, "next_latent", "denoiser"),
-        (model.heads, "judge", "heads"),
-        (model.autoencoder, "decode", "painter"),
+        *model.kind.timed(model.global_model, model.local_model),
         (model, "step", "transition"),
-        (env._episodes.world, "_next", "world"),  # a transition, a painted frame, its colours
+        (env._episodes.world, "dreamt", "world"),  # a transition, a painted frame, its colours
     ):
         clock.watch(owner, method, part)
     begin, bar = time.perf_counter(), Bar(desc=title, unit="step")
     with bar:
         while time.perf_counter() - begin < seconds:
-            clock.run("noise", normal_noise, key, at, model.latent_size)
+            clock.run("noise", shaped_noise, key, at, model.spec.noise_shape)
             clock.run("step", envs.step, actions[bar.n % len(actions)])
             bar.update()
     return clock
-
-
-@torch.no_grad()
-def painter_flops(model: WorldModel) -> int:
-    """Of one frame."""
-    with FlopCounterMode(display=False) as counter:
-        model.autoencoder.decode(torch.zeros(1, model.latent_size))
-    return int(counter.get_total_flops())
-
-
-@torch.no_grad()
-def denoiser_flops(model: WorldModel) -> int:
-    """Of one frame, with one call."""
-    latents = torch.zeros(1, model.context, model.latent_size)
-    action = torch.zeros(1, model.context, model.action_size)
-    with FlopCounterMode(display=False) as counter:
-        model.global_model.next_latent(latents, action, latents[:, 0], model.sigmas(1))
-    return int(counter.get_total_flops())
 
 
 def matmul_flops_per_second(dtype: torch.dtype, seconds: float) -> float:
@@ -157,5 +136,6 @@ def _print_profile(
     print(f"  {'all':<20}{step:>8.2f}  = {1e3 * NUM_ENVS / step:,.0f} steps/s")
     size = " × ".join(map(str, MATMUL))
     print(f"  limit: {limit / 1e9:,.0f} GFLOP/s, a product of {size} in {dtype};")
-    frames = limit / sum(flops.values())
-    print(f"  at that rate painter and denoiser alone would make {frames:,.0f} frames/s")
+    if flops:
+        frames = limit / sum(flops.values())
+        print(f"  at that rate {' and '.join(flops)} alone would make {frames:,.0f} frames/s")

@@ -21,8 +21,8 @@ from wm_gym.envs.dream import DreamVectorEnv
 from wm_gym.models.colours import to_colour, to_unit
 from wm_gym.models.coupling import swap
 from wm_gym.models.edm import karras_sigmas, sample
-from wm_gym.models.keypoints.local_model import KeypointLocalModel
-from wm_gym.models.keypoints.surrogate import KeypointSurrogate
+from wm_gym.models.kinds import DEFAULT, kind_named
+from wm_gym.models.protocol import LocalModel, Surrogate
 from wm_gym.models.world_model import DTYPES, WorldModel
 from wm_gym.programs.bench_diamond import ACTION, CONTEXT, SIDE, diamond_sized
 from wm_gym.programs.bench_timing import Step
@@ -95,7 +95,7 @@ def _dreams(window: Window) -> tuple[Forward, Sequence[nn.Module]]:
     env = made_env.unwrapped
     assert isinstance(env, DreamVectorEnv)
     env.reset(seed=0)
-    policy = _policy(model.local_model.feature_size, model.action_size).to(window.device)
+    policy = _policy(model.local_model.feature_size, model.spec.action_size).to(window.device)
 
     def forward(length: int) -> Tensor:
         with torch.set_grad_enabled(window.mode != "none"):
@@ -106,7 +106,7 @@ def _dreams(window: Window) -> tuple[Forward, Sequence[nn.Module]]:
                 obs, total = out.obs, total + out.reward.sum()
         return total
 
-    return forward, [policy, model, env.surrogate.dynamics, env.surrogate.reward]
+    return forward, [policy, model, *env.surrogate.modules()]
 
 
 def _peer(window: Window) -> tuple[Forward, Sequence[nn.Module]]:
@@ -120,10 +120,11 @@ def _peer(window: Window) -> tuple[Forward, Sequence[nn.Module]]:
     """
     net = diamond_sized(DTYPES[window.dtype]).to(window.device)
     with torch.random.fork_rng(devices=[]):
-        local = KeypointLocalModel((SIDE, SIDE, 3), ACTION, patch=SIDE // 16).requires_grad_(False)
-    local = local.to(window.device)
-    local.eye.to(DTYPES[window.dtype])
-    surrogate, lent = KeypointSurrogate(local, None), window.mode == "surrogate"
+        _, local = kind_named(DEFAULT).fresh((SIDE, SIDE, 3), ACTION, CONTEXT, False)
+    assert isinstance(local, nn.Module)
+    local.requires_grad_(False).to(window.device)
+    local.cast(DTYPES[window.dtype])
+    surrogate, lent = local.surrogate(None), window.mode == "surrogate"
     policy = _policy(local.feature_size if lent else 3 * GLIMPSE**2, ACTION).to(window.device)
     sigmas = karras_sigmas(window.denoising_steps, sigma_min=2e-3, sigma_max=5.0)
     sigmas, n = sigmas.to(window.device), window.num_envs
@@ -144,7 +145,8 @@ def _peer(window: Window) -> tuple[Forward, Sequence[nn.Module]]:
         recent = torch.zeros(n, CONTEXT, ACTION, device=window.device)
         total = context.new_zeros(())
         with torch.set_grad_enabled(window.mode != "none"):
-            obs = local.begin(context.new_zeros(n, local.stochastic_size)).features
+            task = torch.zeros(n, dtype=torch.int64, device=window.device)
+            obs = local.begin(context.new_zeros(n, local.embedding_size), task)
             obs = obs if lent else _glimpse(context[:, -3:])
             for _ in range(length):
                 action = policy(obs)
@@ -158,19 +160,19 @@ def _peer(window: Window) -> tuple[Forward, Sequence[nn.Module]]:
                 total = total + reward.sum()
         return total
 
-    return forward, [policy, net, local, surrogate.dynamics, surrogate.reward]
+    return forward, [policy, net, local, *surrogate.modules()]
 
 
 def _lent(
-    surrogate: KeypointSurrogate,
-    local: KeypointLocalModel,
+    surrogate: Surrogate,
+    local: LocalModel,
     obs: Tensor,
     action: Tensor,
     colours: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """As the gradient hook does it."""
     with torch.no_grad():
-        truth = local.follow(obs, action, local.embed(colours))
+        truth = local.follow(obs, action, local.embed(colours, colours.new_zeros(len(colours), 0)))
     features = swap(truth, surrogate.predict(obs, action))
     return features, surrogate.reward_of(features, action)
 

@@ -31,6 +31,7 @@ from wm_gym.evaluation.rollouts import (
     floor_rollouts,
     plans,
     probe_of,
+    shown_of,
 )
 from wm_gym.models.world_model import DTYPES, WorldModel
 from wm_gym.programs.machine import machine
@@ -190,7 +191,7 @@ class _Evaluation:
         """Of the heads, over all datasets that log coverage or rewards."""
         parts, config = [], self.config
         for name, dataset in self.datasets.items():
-            told = dataset.spec.has_reward or "coverage" in dataset.spec.facts
+            told = dataset.spec.has_reward or dataset.progress is not None
             if not told or dataset.index["length"].max() < 3:
                 continue
             drawn, last = transitions(dataset, count=config.transitions, seed=config.seed)
@@ -213,7 +214,7 @@ class _Evaluation:
             if not (many := int(dataset.ended.sum())):
                 continue
             text = f"{name}: {many:,} of {len(dataset):,} episodes terminated, but "
-            if not self.dreamer.model.heads.config.ends:
+            if not self.dreamer.model.spec.can_end:
                 text += "the world model has seen none that did: its dreams go on"
             elif each := ends(self.dreamer, dataset, count=config.rollouts, seed=config.seed):
                 found[name], text = each, ends_text(name, each)
@@ -267,7 +268,7 @@ def _evaluation(config: Evaluate) -> _Evaluation:
         datasets=datasets,
         plans={
             name: plans(
-                dataset, context=model.context, horizon=system.horizon,
+                dataset, context=shown_of(model, dataset), horizon=system.horizon,
                 rollouts=config.rollouts, seed=config.seed,
             )
             for name, dataset in datasets.items()
@@ -286,10 +287,10 @@ def open_datasets(
                 f"{dataset.folder} is of the system {of!r}, but the world model dreams of "
                 f"{model.card.system!r}; give --data of the same"
             )
-        if (picture := dataset.spec.picture) != model.frame_shape:
+        if (picture := dataset.spec.picture) != model.spec.frame_shape:
             raise ValueError(
                 f"{dataset.folder} has pictures of shape {picture}, but the world model dreams of "
-                f"{model.frame_shape}; give --data logged as what it learned from"
+                f"{model.spec.frame_shape}; give --data logged as what it learned from"
             )
         if learned_from(model, dataset):
             warnings.warn(f"{dataset.folder} is what the world model learned from", stacklevel=2)

@@ -26,7 +26,6 @@ from wm_gym.evaluation.gradients_card import (
 )
 from wm_gym.evaluation.gradients_drawing import draw_cosines, draw_one_step
 from wm_gym.evaluation.gradients_dream import (
-    Start,
     dream_gradients,
     hook_gradients,
 )
@@ -234,7 +233,7 @@ class _Card:
     ) -> tuple[list[Gradients], list[Gradients]]:
         found = []
         for cases in self._parts(env, what, chosen):
-            start = Start.of(env, self.model.device)
+            start = env.dreams
             found.append(
                 dream_gradients(
                     self.model, replace(start, key=start.key + other), cases.action, self.deltas,

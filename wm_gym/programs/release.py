@@ -18,19 +18,6 @@ from wm_gym.models.world_model import Card, WorldModel
 from wm_gym.programs.train_run import CURVE
 from wm_gym.storage.files import write_atomically
 
-PARTS = {
-    "autoencoder": "psnr",
-    "global_model": "error",
-    "refined": "error",
-    "heads": "coverage_error",
-    "eye": "off",
-    "local_model": "what_if_error",
-}
-"""Of each, the score whose curve is drawn."""
-
-WITHOUT_COVERAGE = {"heads": "reward_error"}
-"""The score of a part that learned from a log without coverages."""
-
 SCORES = {
     "block_position": "block position error [px]",
     "block_angle": "block angle error [°]",
@@ -66,7 +53,8 @@ def release(run: Path, to: Path, /, fidelity: Path = Path("out/fidelity/fidelity
             f"{fidelity} was measured with {settings}, expected {steps} steps, float32"
         )
     scores = {name: _medians(each["figures"]) for name, each in figures["behaviours"].items()}
-    curves = {part: _curve(run / part / CURVE) for part in PARTS}
+    drawn = world_model.kind.curves
+    curves = {part: _curve(run / part / CURVE) for part in drawn}
     facts = {
         **made,
         "updates": {part: rows[-1]["step"] for part, rows in curves.items()},
@@ -80,17 +68,20 @@ def release(run: Path, to: Path, /, fidelity: Path = Path("out/fidelity/fidelity
     world_model.card = replace(world_model.card, facts=facts)
     world_model.save_pretrained(to, readme=_card(world_model, curves))
     picture = io.BytesIO()
-    _draw(curves).savefig(picture, dpi=70)
+    _draw(curves, drawn).savefig(picture, dpi=70)
     write_atomically(to / CURVES, picture.getvalue())
     size = sum(file.stat().st_size for file in to.iterdir())
     print(f"world model: {to}, {size / 1e6:.1f} MB")
 
 
-def score_of(part: str, rows: Sequence[Mapping[str, Any]]) -> str:
+Scores = Mapping[str, tuple[str, ...]]
+"""As a kind's `curves`."""
+
+
+def score_of(part: str, rows: Sequence[Mapping[str, Any]], drawn: Scores) -> str:
     """The score whose curve is drawn of a part with such rows."""
-    score = PARTS[part]
-    logged = any(score in row for row in rows)
-    return score if logged else WITHOUT_COVERAGE.get(part, score)
+    logged = (score for score in drawn[part] if any(score in row for row in rows))
+    return next(logged, drawn[part][-1])
 
 
 def _medians(figures: dict[str, Any]) -> dict[str, dict[str, float]]:
@@ -105,11 +96,11 @@ def _curve(path: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def _draw(curves: dict[str, list[dict[str, float]]]) -> Figure:
+def _draw(curves: dict[str, list[dict[str, float]]], drawn: Scores) -> Figure:
     with matplotlib.rc_context({"font.size": 8}):
         figure = Figure(figsize=(12, 2.6), layout="constrained")
-        for axis, (part, rows) in zip(figure.subplots(1, len(PARTS)), curves.items(), strict=True):
-            score = score_of(part, rows)
+        for axis, (part, rows) in zip(figure.subplots(1, len(curves)), curves.items(), strict=True):
+            score = score_of(part, rows, drawn)
             axis.plot([row["step"] for row in rows], [row[score] for row in rows])
             axis.set(title=part, xlabel="updates", ylabel=score.replace("_", " "))
     return figure
@@ -118,6 +109,7 @@ def _draw(curves: dict[str, list[dict[str, float]]]) -> Figure:
 def _card(world_model: WorldModel, curves: dict[str, list[dict[str, float]]]) -> str:
     card, facts = world_model.card, world_model.card.facts
     dataset = facts["dataset"]
+    shown = world_model.spec.prefill
     knows = KNOWS.get(card.system, "It knows what its log shows.")
     return f"""---
 library_name: wm_gym
@@ -126,7 +118,7 @@ tags: [world-model, diffusion, gymnasium, reinforcement-learning]
 ---
 # A world model of {card.system}
 
-A diffusion model of how a picture's keypoints move, trained on logged {_logged(card)}
+{world_model.kind.summary}, trained on logged {_logged(card)}
 alone; a Gymnasium environment by
 
 ```python
@@ -138,9 +130,9 @@ env = gym.make("wm_gym:WM-v0", world_model="path/to/this/folder")
 * **Data:** `{dataset["name"]}`, {dataset["frames"]:,} frames at {dataset["fps"]} Hz, content hash
   `{dataset["hash"]}`
 * **Command:** `{facts["command"]}` (commit `{facts["commit"]}`, torch {facts["torch"]})
-* **Looks back on** {world_model.context} frames; **denoiser calls a frame:** {card.denoising_steps}
+* **Looks back on** {shown} frames; **denoiser calls a frame:** {card.denoising_steps}
 
-{_training(curves, refined=facts.get("refined", True))}
+{_training(curves, world_model.kind.curves, refined=facts.get("refined", True))}
 
 ![Curves](curves.png)
 
@@ -168,10 +160,10 @@ def _trained_on(facts: Mapping[str, Any]) -> str:
     return f"**trained on** ({', '.join(names)})" if names else "never trained on"
 
 
-def _training(curves: dict[str, list[dict[str, float]]], *, refined: bool) -> str:
+def _training(curves: dict[str, list[dict[str, float]]], drawn: Scores, *, refined: bool) -> str:
     lines = ["| part | updates | loss at the end | score at the end |", "|---|---|---|---|"]
     for part, rows in curves.items():
-        last, score = rows[-1], score_of(part, rows)
+        last, score = rows[-1], score_of(part, rows, drawn)
         name = score.replace("_", " ")
         kept = "" if refined or part != "refined" else " (not kept)"
         lines.append(

@@ -192,7 +192,7 @@ def _of_model(model: Model) -> list[tuple[str, Child]]:
         ("folder", str(model.folder)),
         ("system", card.system),
         ("parameters", parts),
-        ("looks back on", f"{model.world_model.context} frames"),
+        ("looks back on", f"{model.world_model.spec.prefill} frames"),
         ("denoiser calls", f"{card.denoising_steps} a frame"),
         *(_flat("dataset", dataset) if isinstance(dataset, dict) else []),
         *(row for key, value in made.items() if key != "dataset" for row in _flat(key, value)),

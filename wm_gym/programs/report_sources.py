@@ -10,7 +10,7 @@ from typing import Any
 
 from wm_gym.evaluation.rollouts import probe_of
 from wm_gym.evaluation.statistics import Interval
-from wm_gym.models.folder import CONFIG, PART_FILES, located
+from wm_gym.models.folder import CONFIG, located
 from wm_gym.models.world_model import WorldModel
 from wm_gym.programs.report_html import Gap
 from wm_gym.systems import System
@@ -70,9 +70,10 @@ class Model:
     @property
     def sizes(self) -> Mapping[str, int]:
         """How many numbers each part has."""
+        model = self.world_model
+        parts = model.kind.parts_of(model.global_model, model.local_model)
         return {
-            name: sum(each.numel() for each in getattr(self.world_model, name).parameters())
-            for name in PART_FILES
+            name: sum(each.numel() for each in part.parameters()) for name, part in parts.items()
         }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from wm_gym.models.folder import CURVES, README, checked_file, exists
-from wm_gym.programs.release import PARTS, score_of
+from wm_gym.programs.release import score_of
 from wm_gym.programs.report_html import LARGEST, Gap, Html, figure, folded, gap, picture, section
 from wm_gym.programs.report_markdown import markdown
 from wm_gym.programs.report_sources import Json, Model, believed, read_lines
@@ -23,7 +23,7 @@ def training(model: Model) -> Html:
 
 
 def _curves(model: Model) -> Html:
-    charts = [chart for part in PARTS for chart in _charts(model, part)]
+    charts = [chart for part in model.world_model.kind.curves for chart in _charts(model, part)]
     if charts:
         return figure(SAID, panels(charts), name="training")
     if exists(curves := model.folder / CURVES):
@@ -39,7 +39,7 @@ def _charts(model: Model, part: str) -> list[Chart]:
     if not file.exists():
         return []
     lines: Sequence[Json] = read_lines(file)
-    score = score_of(part, lines)
+    score = score_of(part, lines, model.world_model.kind.curves)
     with believed(file):
         points = [Point(x=float(line["step"]), y=float(line[score])) for line in lines]
     title = f"{part.replace('_', ' ')}: {score.replace('_', ' ')}"

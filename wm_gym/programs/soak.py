@@ -13,10 +13,7 @@ import torch
 import tyro
 from jaxtyping import Bool
 
-from wm_gym.models.keypoints.autoencoder import Autoencoder
-from wm_gym.models.keypoints.denoiser import Denoiser
-from wm_gym.models.keypoints.heads import Heads
-from wm_gym.models.keypoints.local_model import KeypointLocalModel
+from wm_gym.models.kinds import DEFAULT, kind_named
 from wm_gym.models.starts import Start, Starts
 from wm_gym.models.world_model import Card, WorldModel
 from wm_gym.programs.failures import STOPPED
@@ -172,19 +169,14 @@ def resident() -> int:
 
 def tiny_world_model() -> WorldModel:
     """Of Push-T; it has learned nothing and asks for no files: for a quick look at the rest."""
-    sizes = {"latent_size": 8, "action_size": PUSH_T.action_size}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        autoencoder = Autoencoder(PUSH_T.frame_shape, patch=8, keypoints=4, channels=16)
-        global_model = Denoiser(**sizes, context=PUSH_T.context, width=32, blocks=1)
-        heads = Heads(**sizes, width=32, blocks=1)
-        local_model = KeypointLocalModel(
-            PUSH_T.frame_shape, patch=8, keypoints=4, channels=16, memory=12, width=32, blocks=1
+        fresh = kind_named(DEFAULT).fresh(
+            PUSH_T.frame_shape, PUSH_T.action_size, PUSH_T.context, True
         )
     frame, _ = gym.make(next(iter(PUSH_T.simulators))).reset(seed=0)
     start = Start(frames=frame[None], action=np.zeros((0, PUSH_T.action_size), np.float32))
     model = WorldModel(
-        autoencoder, global_model, heads, local_model,
-        card=Card(system=PUSH_T.name), starts=Starts.pack([start]),
+        *fresh, card=Card(system=PUSH_T.name), starts=Starts.pack([start])
     )  # fmt: skip
     return model.eval().requires_grad_(False)

@@ -27,7 +27,7 @@ def choose_starts(dataset: Dataset, spec: ModelSpec, *, count: int, seed: int) -
             Start(
                 frames=dataset.frames(rows),
                 action=dataset.action[rows[:-1]],
-                proprio=dataset.proprio[rows] if feels and dataset.proprio is not None else None,
+                felt=dataset.proprio[rows] if feels and dataset.proprio is not None else None,
                 task=int(dataset.task_index[rows[0]]) if several else 0,
             )
         )

@@ -114,6 +114,24 @@ class KeypointGlobalModel(nn.Module):
             frames=self.autoencoder.decode(latent), proprio=latent.new_zeros(len(latent), 0)
         )
 
+    def reconstruct(self, frames: UInt8[Tensor, "b h w c"], proprio: Float[Tensor, "b p"]) -> Seen:
+        return Seen(frames=self.autoencoder.decode(self.encode(frames)), proprio=proprio)
+
+    def judge(
+        self,
+        before: Prefill,
+        action: Float[Tensor, "b a"],
+        frames: UInt8[Tensor, "b h w c"],
+        proprio: Float[Tensor, "b p"],
+    ) -> Outcome:
+        judged = self.heads.judge(self.encode(before.frames[:, -1]), action, self.encode(frames))
+        return Outcome(
+            reward=judged.reward,
+            progress=judged.coverage,
+            ended=judged.ended,
+            uncertainty=judged.error,
+        )
+
     def recalled(self, state: KeypointState) -> Recalled:
         latents = state.latents.flatten(0, 1)[:, None]
         no_action = state.action.new_zeros(len(latents), 0, state.action.shape[2])

@@ -100,6 +100,10 @@ class KeypointLocalModel(ModelMixin, ConfigMixin):
         return height, width, colours
 
     @property
+    def proprio_size(self) -> int:
+        return 0
+
+    @property
     def action_size(self) -> int:
         return int(self.config.action_size)
 
@@ -177,6 +181,13 @@ class KeypointLocalModel(ModelMixin, ConfigMixin):
         """The autoencoder's latent, which it paints as a frame."""
         off = self.reconstruction(self._scaled(features)).to(features.dtype)
         return features[:, : self.stochastic_size] + self.config.change_scale * off
+
+    def away(
+        self, features: Float[Tensor, "b f"], others: Float[Tensor, "b f"]
+    ) -> Float[Tensor, "b"]:
+        """Of positions alone, root mean square."""
+        off = (features - others)[:, : self.stochastic_size]
+        return (off / self.config.change_scale).square().mean(1).sqrt()
 
     def picture(self, features: Float[Tensor, "b f"], global_model: KeypointGlobalModel) -> Seen:
         frames = global_model.autoencoder.decode(self.reconstruct(features))

@@ -28,6 +28,7 @@ class KeypointSurrogate:
     ) -> None:
         self.config = local_model.config
         self.action_size = local_model.action_size
+        self.reward_scale = float(local_model.config.reward_scale)
         self.stochastic = local_model.stochastic_size
         self.dynamics = copy.deepcopy(local_model.dynamics).requires_grad_(False)
         self.reward = copy.deepcopy(local_model.reward).requires_grad_(False)
@@ -83,6 +84,9 @@ class KeypointSurrogate:
             "missed_logged": float(missed[len(batch) :].mean()),
             "reward_error": float(reward[: len(batch)].abs().mean()) * self.config.reward_scale,
         }
+
+    def modules(self) -> tuple[nn.Module, nn.Module]:
+        return self.dynamics, self.reward
 
     def logged(self) -> dict[str, Tensor] | None:
         """The logged steps it rehearses, named as `refresh` of an environment takes them."""

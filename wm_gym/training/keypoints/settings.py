@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from wm_gym.data import Dataset, Windows
-from wm_gym.data.pixels import cell_of, cells_fit
 from wm_gym.systems import registered_systems, system_named
+from wm_gym.systems.cells import cell_of, cells_fit
 from wm_gym.training.keypoints.denoiser import Dreaming
 from wm_gym.training.keypoints.local_model import Filtering
 from wm_gym.training.recipe import Training
