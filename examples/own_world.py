@@ -30,7 +30,8 @@ from wm_gym.models.folder import WORLD_MODEL
 from wm_gym.programs.collect import Job, collect
 from wm_gym.programs.evaluate import Evaluate, evaluate
 from wm_gym.programs.train import train
-from wm_gym.training.keypoints.settings import PRESETS, KeypointTraining
+from wm_gym.training.keypoints.settings import PRESETS as TRAINING
+from wm_gym.training.keypoints.settings import KeypointTraining
 
 TEST = "test"
 """The folder of episodes that nobody learned from."""
@@ -44,7 +45,7 @@ ENOUGH = 100
 
 def settings(preset: str) -> KeypointTraining:
     """Of `wm-gym train`, whose data and folder are not known yet."""
-    return PRESETS[preset][1]
+    return replace(TRAINING[preset][1], data=Path(), out=Path())
 
 
 @dataclass(frozen=True, kw_only=True)

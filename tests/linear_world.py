@@ -15,11 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wm_gym.models import trees
 from wm_gym.models.colours import to_colour
+from wm_gym.models.keypoints.global_model import KeypointGlobalModel
 from wm_gym.models.keypoints.heads import Judgement
 from wm_gym.models.keypoints.local_model import Belief, KeypointLocalModel
 from wm_gym.models.starts import Start, Starts
-from wm_gym.models.world_model import Card, WorldModel, WorldState
+from wm_gym.models.world_model import Card, WorldModel
 
 LATENT, MEMORY, ACTION, CONTEXT = 4, 3, 2, 2
 FRAME = (96, 96, 3)
@@ -188,7 +190,7 @@ def make_linear_model(law: Law, local_law: Law) -> WorldModel:
     none = np.zeros((0, ACTION), np.float32)
     starts = [Start(frames=to_colour(Write.apply(z)).numpy(), action=none) for z in latents]
     model = WorldModel(
-        Painter(), Dreamer(law), Judge(law), local,
+        KeypointGlobalModel(Painter(), Dreamer(law), Judge(law)), local,
         card=Card(system="PushT"), starts=Starts.pack(starts),
     )  # fmt: skip
     return model.eval().requires_grad_(False)
@@ -199,6 +201,5 @@ def make_linear_env(model: WorldModel, num_envs: int = 2, **kwargs: Any) -> Any:
     kwargs = {"obs_type": "latent", "autoreset_mode": "SameStep", **kwargs}
     env = gym.make_vec("WM-v0", num_envs=num_envs, world_model=model, **kwargs).unwrapped
     world = env._episodes.world
-    world._state = WorldState(**{n: t.double() for n, t in vars(world._state).items()})
-    world.filter.features = world.filter.features.double()
+    world.now = trees.mapped(lambda x: x.double() if x.is_floating_point() else x, world.now)
     return env

@@ -30,8 +30,9 @@ from wm_gym.evaluation.rollouts import (
     probe_of,
 )
 from wm_gym.evaluation.statistics import auroc, auroc_interval, share, spread
-from wm_gym.models.keypoints.heads import Judgement
-from wm_gym.models.world_model import Card, Transition, WorldModel, WorldState
+from wm_gym.models.colours import to_unit
+from wm_gym.models.protocol import ModelSpec, Outcome, Seen, Transition
+from wm_gym.models.world_model import WorldModel
 from wm_gym.programs.evaluate import Evaluate, evaluate
 from wm_gym.systems import DOT, PUSH_T
 
@@ -49,57 +50,62 @@ def dataset(tmp_path_factory):
     return log(tmp_path_factory.mktemp("data") / "play", 4, 150)
 
 
-class Replay(WorldModel):
-    """A world model that has learned the dataset by heart: a latent is the number of a row, from
+class Replay(nn.Module):
+    """A global model that has learned the dataset by heart: a state is the number of a row, from
     which a dream goes `pace` rows on in a step."""
 
+    spec = ModelSpec(frame_shape=(96, 96, 3), action_size=2, noise_shape=(1,), prefill=4)
+    device, dtype = torch.device("cpu"), torch.float32
+
     def __init__(self, dataset, *, pace=1, reward_lag=0):
-        nn.Module.__init__(self)
+        super().__init__()
         self.dataset, self.pace, self.reward_lag = dataset, pace, reward_lag
         self.row_of = {
             frame.tobytes(): row
             for row, frame in enumerate(dataset.frames(np.arange(dataset.num_frames)))
         }
         self.row_by_action = {a.tobytes(): row for row, a in enumerate(dataset.action)}
-        self.card, self.heads = Card(system="PushT"), self
 
-    context, latent_size, device = 4, 1, torch.device("cpu")
+    def rows(self, frames):
+        return torch.tensor([self.row_of[frame.tobytes()] for frame in frames.numpy()])
 
-    def sigmas(self, denoising_steps):
-        return torch.zeros(denoising_steps + 1)
-
-    def encode(self, frames):
-        rows = [self.row_of[frame.tobytes()] for frame in frames.numpy()]
-        return torch.tensor(rows, dtype=torch.float32)[:, None]
-
-    def begin(self, frames, action):
+    def begin(self, prefill):
         """Frames can be equal where little moves; actions never are."""
-        first = [self.row_by_action[a.tobytes()] for a in action[:, 0].numpy()]
-        rows = torch.tensor(first)[:, None] + torch.arange(self.context)
-        error = torch.zeros(len(rows))
-        return WorldState(latents=rows[..., None].float(), action=action, error=error)
+        first = [self.row_by_action[a.tobytes()] for a in prefill.action[:, 0].numpy()]
+        rows = torch.tensor(first) + self.spec.prefill - 1
+        state = {"row": rows, "error": torch.zeros(len(rows))}
+        return Transition(state=state, outcome=self.outcome(rows - 1, rows, state["error"]))
 
-    def decode(self, latent):
-        return torch.from_numpy(self.dataset.frames(latent[:, 0].long().numpy()))
+    def decode(self, state):
+        frames = to_unit(torch.from_numpy(self.dataset.frames(state["row"].numpy())))
+        return Seen(frames=frames, proprio=torch.zeros(len(frames), 0))
 
-    def step(self, state, action, noise, sigmas):
-        before = state.latents[:, -1]
-        after = before + self.pace
-        judged = self.judge(before, action, after)
-        latents = torch.cat([state.latents[:, 1:], after[:, None]], dim=1)
-        state = WorldState(latents=latents, action=state.action, error=state.error + 1)
-        return Transition(
-            state=state, reward=judged.reward, coverage=judged.coverage, ended=judged.ended
-        )
+    def reconstruct(self, frames, proprio):
+        return self.decode({"row": self.rows(frames)})
 
-    def judge(self, before, action, after):
-        row, following = before[:, 0].long().numpy(), after[:, 0].long().numpy()
+    def step(self, state, action, noise, denoising_steps):
+        after, error = state["row"] + self.pace, state["error"] + 1
+        outcome = self.outcome(state["row"], after, error)
+        return Transition(state={"row": after, "error": error}, outcome=outcome)
+
+    def judge(self, before, action, frames, proprio):
+        after = self.rows(frames)
+        return self.outcome(self.rows(before.frames[:, -1]), after, torch.ones(len(after)))
+
+    def outcome(self, before, after, error):
+        row, following = before.numpy(), after.numpy()
         reward = self.dataset.reward[row - self.reward_lag]
         coverage = self.dataset.fact("coverage")[following].astype(np.float32)
-        return Judgement(
-            reward=torch.from_numpy(reward), coverage=torch.from_numpy(coverage),
-            error=torch.ones(len(row)), ended=torch.from_numpy(self.dataset.terminated[row]),
+        return Outcome(
+            reward=torch.from_numpy(reward), progress=torch.from_numpy(coverage),
+            ended=torch.from_numpy(self.dataset.terminated[row]), uncertainty=error,
         )  # fmt: skip
+
+
+def replay(dataset, **how):
+    """Its local model is never asked."""
+    made = make_world_model()
+    return WorldModel(Replay(dataset, **how), made.local_model, card=made.card)
 
 
 def measured(dataset, model, probe=PROBE, count=3, **settings):
@@ -129,7 +135,7 @@ def test_short_episodes_have_short_rollouts_only(tmp_path):
 
 
 def test_a_model_that_replays_the_truth_has_no_errors(dataset):
-    for each in measured(dataset, Replay(dataset)):
+    for each in measured(dataset, replay(dataset)):
         figures = each.figures
         for name in ("coverage", "reward"):
             np.testing.assert_allclose(figures[name], 0, atol=1e-6)
@@ -143,7 +149,7 @@ def test_a_model_that_replays_the_truth_has_no_errors(dataset):
 
 
 def test_a_model_that_stands_still_has_the_errors_of_standing_still(dataset):
-    for each in measured(dataset, Replay(dataset, pace=0)):
+    for each in measured(dataset, replay(dataset, pace=0)):
         figures = each.figures
         for name in ("psnr", "ssim"):
             np.testing.assert_array_equal(figures[name], figures[name + STILL])
@@ -157,7 +163,7 @@ def test_the_mean_frame_is_of_all_episodes_of_a_selection(dataset):
     rows = np.concatenate([np.arange(151, 302), np.arange(453, 604)])
     expected = np.round(dataset.frames(rows).mean(0))
     np.testing.assert_array_equal(rollouts.mean_frame(one), expected)
-    for each in measured(dataset, Replay(dataset)):
+    for each in measured(dataset, replay(dataset)):
         assert (each.figures["psnr.mean"] < each.figures["psnr"]).all()
 
 
@@ -203,7 +209,7 @@ def test_the_floor_starts_where_the_log_was(dataset):
 
 
 def test_uncertainty_that_knows_the_errors_detects_them_all(dataset):
-    each = measured(dataset, Replay(dataset, pace=0), count=20)
+    each = measured(dataset, replay(dataset, pace=0), count=20)
     error = each[0].figures["block_position"]
     for score, expected in ((error, 1.0), (-error, 0.0)):
         knowing = replace(each[0], figures={**each[0].figures, UNCERTAINTY: score})
@@ -238,7 +244,7 @@ def test_heads_that_know_the_log_are_calibrated_and_a_lag_shows(dataset):
         parts = [*judge(model, dataset, drawn, last=False), *judge(model, dataset, ends, last=True)]
         return {line.name: line for line in calibration_card(Judged.joined(parts))}
 
-    lines = card(Replay(dataset))
+    lines = card(replay(dataset))
     assert lines["all"].count == 300 == sum(
         line.count for name, line in lines.items() if name.startswith("coverage")
     )  # fmt: skip
@@ -247,7 +253,7 @@ def test_heads_that_know_the_log_are_calibrated_and_a_lag_shows(dataset):
     assert lines["all"].reward_error < 1e-3
     last, before = (lines[name] for name in ("last of episodes", "against the reward before"))
     assert last.reward_error < 0.1 * before.reward_error
-    late = card(Replay(dataset, reward_lag=1))
+    late = card(replay(dataset, reward_lag=1))
     last, before = (late[name] for name in ("last of episodes", "against the reward before"))
     assert before.reward_error < 0.1 * last.reward_error
 
@@ -338,7 +344,7 @@ def test_psnr_and_ssim_are_what_the_papers_say():
 def test_a_film_shows_the_truth_above_and_can_be_encoded(dataset):
     (short, _) = plans(dataset, context=4, horizon=150, rollouts=2, seed=0)
     short = replace(short, steps=(1, 15))
-    shown = film(Dreamer(model=Replay(dataset), denoising_steps=1, seed=0), dataset, short)
+    shown = film(Dreamer(model=replay(dataset), denoising_steps=1, seed=0), dataset, short)
     np.testing.assert_array_equal(shown.real, shown.dream)
     assert shown.real.shape == (16, 2, 96, 96, 3)
     np.testing.assert_array_equal(shown.real[7], dataset.frames(short.at(7)))
@@ -355,7 +361,7 @@ def test_a_long_film_is_cut_and_drawn_picture_by_picture(dataset):
     assert (cut.steps, cut.rows.shape) == ((7,), (4 + 7, 2))
     np.testing.assert_array_equal(cut.at(7), long.at(7))
     assert long.cut(147) is long.cut(600) is long
-    shown = film(Dreamer(model=Replay(dataset), denoising_steps=1, seed=0), dataset, cut)
+    shown = film(Dreamer(model=replay(dataset), denoising_steps=1, seed=0), dataset, cut)
     np.testing.assert_array_equal(shown.real, dataset.frames(cut.rows[3:].ravel()).reshape(
         8, 2, 96, 96, 3
     ))  # fmt: skip
@@ -369,17 +375,17 @@ def test_rewards_that_nobody_logged_are_not_judged(dataset):
     meta = replace(dataset.spec, has_reward=False)
     silent = Dataset.open(dataset.folder)
     object.__setattr__(silent, "spec", meta)
-    figures = measured(silent, Replay(dataset))[0].figures
+    figures = measured(silent, replay(dataset))[0].figures
     assert "reward" not in figures
     assert "coverage" in figures
     drawn, ends = transitions(silent, count=20, seed=0)
-    parts = [*judge(Replay(dataset), silent, drawn, last=False)]
-    parts += [*judge(Replay(dataset), silent, ends, last=True)]
+    parts = [*judge(replay(dataset), silent, drawn, last=False)]
+    parts += [*judge(replay(dataset), silent, ends, last=True)]
     lines = calibration_card(Judged.joined(parts))
     assert {line.reward_error for line in lines} == {None}
     assert lines[-1].name == "last of episodes"
     assert "all" in calibration_text(lines)
-    both = [*parts, *judge(Replay(dataset), dataset, drawn, last=False)]
+    both = [*parts, *judge(replay(dataset), dataset, drawn, last=False)]
     assert calibration_card(Judged.joined(both))[0].reward_error < 1e-3
 
 

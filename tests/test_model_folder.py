@@ -20,7 +20,8 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from tiny_world import make_logged, make_world_model
 
-from wm_gym.models.folder import CONFIG, FILES, LOGGED, PART_FILES, STARTS, located
+from wm_gym.models.folder import CONFIG, LOGGED, STARTS, files_of, located
+from wm_gym.models.keypoints.kind import KEYPOINTS
 from wm_gym.models.keypoints.local_model import KeypointLocalModel
 from wm_gym.models.logged import Logged
 from wm_gym.models.noise import normal_noise
@@ -29,6 +30,7 @@ from wm_gym.models.world_model import Card, WorldModel
 
 pytestmark = pytest.mark.usefixtures("unchecked_types")  # as in production
 
+FILES, PART_FILES = sorted(files_of(KEYPOINTS)), KEYPOINTS.files
 HEADS, DREAMER, LOCAL = (PART_FILES[name] for name in ("heads", "global_model", "local_model"))
 ALL = (CONFIG, *PART_FILES.values(), STARTS, LOGGED)
 """All that can be damaged; who reads the card is not a machine."""

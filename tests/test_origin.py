@@ -5,10 +5,10 @@ from dataclasses import replace
 import gymnasium as gym
 import pytest
 from tiny_world import make_world_model
-from wm_gym.programs.train_config import origin_of
 
 from wm_gym.data import Dataset
 from wm_gym.data.collect import Recipe, collect_episodes
+from wm_gym.data.origin import origin_of
 from wm_gym.models.world_model import WorldModel
 from wm_gym.systems import DOT, PUSH_T, Bounds, Origin
 

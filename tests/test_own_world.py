@@ -15,12 +15,12 @@ import torch
 from accelerate.state import AcceleratorState
 from gymnasium.utils.env_checker import check_env
 from tiny_world import make_world_model
-from wm_gym.programs.train_config import Train, check_data, context_of, origin_of, patch_of
 
 import wm_gym
 from wm_gym.conformance import check_vector_env
 from wm_gym.data import Dataset, DatasetSpec
 from wm_gym.data.collect import Recipe, Source, collect_episodes
+from wm_gym.data.origin import origin_of
 from wm_gym.data.pixels import make_pixel_env, suitable_picture
 from wm_gym.models.keypoints.heads import Heads
 from wm_gym.models.world_model import Card, WorldModel
@@ -30,6 +30,8 @@ from wm_gym.systems import Bounds, Origin
 from wm_gym.systems.cells import cell_of
 from wm_gym.training.checkpoint import load_checkpoint
 from wm_gym.training.keypoints.heads import silenced
+from wm_gym.training.keypoints.settings import KeypointTraining as Train
+from wm_gym.training.keypoints.settings import check_data, context_of, patch_of
 
 ROOT = Path(__file__).parent.parent
 ORIGIN = Origin(

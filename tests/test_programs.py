@@ -13,13 +13,13 @@ from types import SimpleNamespace
 import gymnasium as gym
 import psutil
 import pytest
-from wm_gym.programs.train_config import Train
 
 from wm_gym.data import Dataset
 from wm_gym.models.world_model import WorldModel
 from wm_gym.programs.evaluate import _folders
 from wm_gym.programs.train import _facts
 from wm_gym.training.checkpoint import load_checkpoint
+from wm_gym.training.keypoints.settings import KeypointTraining as Train
 
 ROOT = Path(__file__).parent.parent
 

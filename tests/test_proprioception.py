@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from tiny_dataset import DATA_FILE, SPEC, assert_same, make_episode, open_unfinished, write
-from wm_gym.programs.train_config import origin_of
 
 from wm_gym.data import Dataset, DatasetSpec, DatasetWriter, Windows
 from wm_gym.data.collect import Recipe, Source, collect_episodes
 from wm_gym.data.lerobot_import import LeRobotSource
 from wm_gym.data.minari import MinariSource
 from wm_gym.data.minari_export import export_minari
+from wm_gym.data.origin import origin_of
 from wm_gym.systems import DOT, Bounds
 
 NAMES = ("shoulder", "elbow", "hand")

@@ -3,16 +3,15 @@
 import fcntl
 import os
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 
 import pytest
 from tiny_world import make_world_model
 
 import baselines.files
 import fog_agent.files
-from wm_gym.programs.train import PRESETS
-from wm_gym.programs.train_checks import LEARN_FROM, remove_half_written
+from wm_gym.programs.train_checks import remove_half_written
 from wm_gym.storage.files import temporary_folder
+from wm_gym.training.keypoints.stages import RECIPE
 
 
 @contextmanager
@@ -67,12 +66,11 @@ def test_what_a_folder_was_is_kept_until_another_one_is_in_its_place(tmp_path):
 
 
 def test_strays_of_checkpoints_go_when_training_begins(tmp_path):
-    config = replace(PRESETS["tiny"][1], data=tmp_path, out=tmp_path)
-    strays = [tmp_path / part / ".checkpoint.pt.12.tmp" for part in LEARN_FROM]
+    strays = [tmp_path / part / ".checkpoint.pt.12.tmp" for part in RECIPE.learns_from]
     strays.append(tmp_path / ".latents-1.npy.12.tmp")
     for each in strays:
         each.parent.mkdir(exist_ok=True)
         each.write_bytes(b"half")
     with alive(strays[0]):
-        remove_half_written(config)
+        remove_half_written(RECIPE, tmp_path)
     assert [each for each in strays if each.exists()] == strays[:1]

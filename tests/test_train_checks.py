@@ -10,14 +10,14 @@ from itertools import count
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from wm_gym.programs.train_config import check_data
-from wm_gym.programs.train_sizes import sizes_of
 
 from wm_gym.data import Dataset, DatasetSpec
 from wm_gym.data.collect import Recipe, collect_episodes
 from wm_gym.programs import progress
 from wm_gym.programs.train import PRESETS, train
 from wm_gym.training.checkpoint import load_checkpoint, save_checkpoint
+from wm_gym.training.keypoints.settings import check_data
+from wm_gym.training.keypoints.sizes import sizes_of
 
 PARTS = ("autoencoder", "global_model", "refined", "heads", "eye", "local_model")
 

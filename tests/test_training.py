@@ -15,11 +15,12 @@ from wm_gym.models.colours import to_colour, to_unit
 from wm_gym.models.keypoints.heads import Heads
 from wm_gym.programs.train_run import _save as save_part
 from wm_gym.training.checkpoint import load_checkpoint, save_checkpoint
+from wm_gym.training.encoding import encode_dataset
 from wm_gym.training.keypoints.autoencoder import ReconstructionLoss, median_frame
 from wm_gym.training.keypoints.denoiser import DenoisingLoss, Dreaming, Scales, astray
 from wm_gym.training.keypoints.film import filmstrip
 from wm_gym.training.keypoints.heads import JudgingLoss
-from wm_gym.training.keypoints.latents import LatentWindows, encode_dataset
+from wm_gym.training.keypoints.latents import LatentWindows
 from wm_gym.training.starts import choose_starts
 from wm_gym.training.trainer import Optimisation, Trainer
 
@@ -144,7 +145,7 @@ def test_the_scales_are_those_of_latents_and_their_changes(dots, latents):
 def test_a_dataset_is_encoded_row_by_row(dots):
     model, counted = autoencoder().eval(), []
     encoded = encode_dataset(
-        lambda frames: model.encode(to_unit(frames)), dots, model.device, counted.append
+        lambda frames, _: model.encode(to_unit(frames)), dots, model.device, counted.append
     )
     assert sum(counted) == dots.num_frames == len(encoded)
     row = int(dots.index["start"][3]) + 4

@@ -9,6 +9,7 @@ from torch import nn
 
 from wm_gym.models.keypoints.autoencoder import Autoencoder
 from wm_gym.models.keypoints.denoiser import Denoiser
+from wm_gym.models.keypoints.global_model import KeypointGlobalModel
 from wm_gym.models.keypoints.heads import Heads
 from wm_gym.models.keypoints.local_model import KeypointLocalModel
 from wm_gym.models.logged import Logged
@@ -40,7 +41,7 @@ def make_world_model(system: str = "PushT", seed: int = 0) -> WorldModel:
         logged = make_logged(local_model)
     card = Card(system=system, denoising_steps=1, facts={"made": "at random", "seed": seed})
     model = WorldModel(
-        autoencoder, dreamer, heads, local_model,
+        KeypointGlobalModel(autoencoder, dreamer, heads), local_model,
         card=card, starts=make_starts(system, seed), logged=logged,
     )  # fmt: skip
     return model.eval().requires_grad_(False)
@@ -49,7 +50,7 @@ def make_world_model(system: str = "PushT", seed: int = 0) -> WorldModel:
 def make_logged(local_model: KeypointLocalModel, *, windows: int = 3, length: int = 5) -> Logged:
     return Logged(
         embedding=torch.randn(windows, length, local_model.stochastic_size) / 3,
-        action=torch.rand(windows, length - 1, local_model.config.action_size) * 2 - 1,
+        action=torch.rand(windows, length - 1, local_model.action_size) * 2 - 1,
         reward=-torch.rand(windows, length - 1),
     )
 

@@ -83,7 +83,7 @@ class GradientHook:
         self._check_observations()
         self._mode = self.default if gradient is None else checked_gradient(gradient)
         self._before = self._left = None
-        return self._shown(self.world.now)
+        return self.shown(self.world.now)
 
     def _check_observations(self) -> None:
         if self.world.sampling.obs_type == "dict":
@@ -102,7 +102,7 @@ class GradientHook:
             raise ValueError(f"action has shape {tuple(action.shape)}, expected {shape} = {axes}")
         if not torch.isfinite(action).all():
             raise ValueError(f"action is not finite: {action.tolist()}")
-        return action.to(self._device, torch.float32).clamp(-1.0, 1.0)
+        return action.to(self._device, self._dtype).clamp(-1.0, 1.0)
 
     def move(self, action: Float[Tensor, "b a"]) -> "LentMove":
         """Takes the world a step on, and has what its gradient needs."""
@@ -119,10 +119,10 @@ class GradientHook:
         after = move.successor
         if after is None:  # none moved
             self._before = now
-            shown = self._shown(now)
+            shown = self.shown(now)
             return _Successor(dreams=now, obs=shown, reward=shown.new_zeros(len(begun)))
         self._before = trees.where(anew, now, after.dreams)
-        obs = _where(anew, self._shown(now), after.obs)
+        obs = _where(anew, self.shown(now), after.obs)
         return _Successor(dreams=self._before, obs=obs, reward=after.reward)
 
     def _now(self) -> Dreams:
@@ -130,8 +130,8 @@ class GradientHook:
             self.world.catch_up()
         return self.world.now
 
-    def _shown(self, dreams: Dreams) -> Float[Tensor, "b *obs"]:
-        return dreams.features if self.latent else dreams.frames.float()
+    def shown(self, dreams: Dreams) -> Float[Tensor, "b *obs"]:
+        return dreams.features if self.latent else dreams.frames.to(self._dtype)
 
     def refresh(self, batch: Mapping[str, Any]) -> dict[str, float]:
         """One optimiser step of what gives the gradients; nothing that `step` returns changes."""
@@ -165,13 +165,17 @@ class GradientHook:
     def _given(self, values: Any, name: str) -> Tensor:
         own = values.copy() if isinstance(values, np.ndarray) else values  # some are read-only
         try:
-            return torch.as_tensor(own, dtype=torch.float32, device=self._device).detach()
+            return torch.as_tensor(own, dtype=self._dtype, device=self._device).detach()
         except Exception as error:
             raise TypeError(f"{name} is not an array of numbers: {error}") from error
 
     @property
     def latent(self) -> bool:
         return self.world.filtering
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.world.now.features.dtype
 
     @property
     def _device(self) -> torch.device:
@@ -236,8 +240,7 @@ class LentMove:
         """What `step` returns of all: observations before any reset, and rewards."""
         now, after = self._hook.world.now, step.dreams
         reward = now.outcome.reward.new_zeros(len(self._moved))
-        shown = now.features if self._hook.latent else now.frames.float()
-        return shown, reward.index_copy(0, rows, after.outcome.reward)
+        return self._hook.shown(now), reward.index_copy(0, rows, after.outcome.reward)
 
     def _lent(self, step: Step, rows: Int[Tensor, "n"]) -> _Successor:
         """Values of the dream, gradients of the surrogate."""

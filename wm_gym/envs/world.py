@@ -77,7 +77,7 @@ def picked(observations: Observations, i: int) -> Any:
     return observations[i]
 
 
-def dict_space(pixels: Box, proprio_size: int) -> Dict:
+def dict_space(pixels: Box, proprio_size: int) -> Space[Any]:
     """Of `obs_type="dict"`, under LeRobot's names."""
     return Dict({PIXELS: pixels, PROPRIO: Box(-np.inf, np.inf, (proprio_size,), np.float32)})
 

@@ -164,6 +164,7 @@ class Transitions:
         return len(self.action)
 
 
+@runtime_checkable
 class Surrogate(Protocol):
     """Lends its gradients to a dream: no value that a dream returns is computed by it."""
 

@@ -1,9 +1,9 @@
 """`wm-gym train`: train a world model on a dataset, part by part."""
 
+import copy
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,14 +32,20 @@ PRESETS: Mapping[str, tuple[str, Training]] = {
 }
 """Of all kinds that are registered; the default kind's have no prefix."""
 
+
+def asking(preset: Training) -> Training:
+    """The same, for which the command line has to give the dataset and the folder."""
+    asked = copy.copy(preset)
+    for name in ("data", "out"):
+        object.__setattr__(asked, name, tyro.MISSING)  # which is no Path
+    return asked
+
+
 if TYPE_CHECKING:
     TrainOfPreset = Training
 else:
     TrainOfPreset = tyro.extras.subcommand_type_from_defaults(
-        {
-            name: replace(preset, data=tyro.MISSING, out=tyro.MISSING)
-            for name, (_, preset) in PRESETS.items()
-        },
+        {name: asking(preset) for name, (_, preset) in PRESETS.items()},
         {name: text for name, (text, _) in PRESETS.items()},
     )
 

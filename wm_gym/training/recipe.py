@@ -7,7 +7,7 @@ and goes on: `Run`.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Protocol
+from typing import Any, Generic, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -63,6 +63,7 @@ class Stage(Generic[Model]):
     """What to look at while it trains."""
 
 
+@runtime_checkable
 class Run(Protocol):
     """What a recipe asks of whoever runs it."""
 
