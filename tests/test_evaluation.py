@@ -92,6 +92,12 @@ class Replay(nn.Module):
         after = self.rows(frames)
         return self.outcome(self.rows(before.frames[:, -1]), after, torch.ones(len(after)))
 
+    def recalled(self, state):
+        return None
+
+    def cast(self, dtype):
+        pass
+
     def outcome(self, before, after, error):
         row, following = before.numpy(), after.numpy()
         reward = self.dataset.reward[row - self.reward_lag]

@@ -63,9 +63,9 @@ def _child(node: Any, name: Any) -> Any:
 
 def leaves(tree: Any) -> list[Tensor]:
     """Its tensors, always in the same order."""
-    found: list[Tensor] = []
-    mapped(found.append, tree)
-    return found
+    if tree is None or isinstance(tree, Tensor):
+        return [] if tree is None else [tree]
+    return [leaf for name in _children(tree)[0] for leaf in leaves(_child(tree, name))]
 
 
 def rows(tree: Tree, index: Int[Tensor, "n"] | slice) -> Tree:
