@@ -196,10 +196,15 @@ def make_linear_model(law: Law, local_law: Law) -> WorldModel:
     return model.eval().requires_grad_(False)
 
 
+def in_float64(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
 def make_linear_env(model: WorldModel, num_envs: int = 2, **kwargs: Any) -> Any:
     """All that it computes is in float64."""
     kwargs = {"obs_type": "latent", "autoreset_mode": "SameStep", **kwargs}
     env = gym.make_vec("WM-v0", num_envs=num_envs, world_model=model, **kwargs).unwrapped
     world = env._episodes.world
-    world.now = trees.mapped(lambda x: x.double() if x.is_floating_point() else x, world.now)
+    for name in ("now", "_like"):
+        setattr(world, name, trees.mapped(in_float64, getattr(world, name)))
     return env

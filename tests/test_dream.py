@@ -194,22 +194,22 @@ def test_it_begins_from_given_frames(single):
     np.testing.assert_array_equal(obs, start.frames[-1])
     assert info["uncertainty"] == 0
     model = env.unwrapped._episodes.world.model
-    state = env.get_wrapper_attr("get_state")().world
-    expected = model.encode(torch.from_numpy(start.frames[-4:])).numpy()
-    np.testing.assert_allclose(state.latents, expected, atol=2e-2)
-    np.testing.assert_array_equal(state.action, start.action[-3:])
+    latents, action, _ = env.get_wrapper_attr("get_state")().world.state
+    expected = model.global_model.encode(torch.from_numpy(start.frames[-4:])).numpy()
+    np.testing.assert_allclose(latents, expected, atol=2e-2)
+    np.testing.assert_array_equal(action, start.action[-3:])
 
 
 def test_fewer_frames_than_the_context_stood_still_before(single):
     env, system = single(deterministic=True), system_named("PushT")
     start = drive(system, 1, np.random.default_rng(0))
     env.reset(options={"frames": start.frames, "actions": start.action})
-    state = env.get_wrapper_attr("get_state")().world
-    np.testing.assert_array_equal(state.latents[:2], state.latents[[0, 0]])
-    assert (state.latents[2] == state.latents[0]).all()
-    assert (state.latents[3] != state.latents[0]).any()
-    np.testing.assert_array_equal(state.action[:2], np.zeros((2, 2)))
-    np.testing.assert_array_equal(state.action[2:], start.action)
+    latents, action, _ = env.get_wrapper_attr("get_state")().world.state
+    np.testing.assert_array_equal(latents[:2], latents[[0, 0]])
+    assert (latents[2] == latents[0]).all()
+    assert (latents[3] != latents[0]).any()
+    np.testing.assert_array_equal(action[:2], np.zeros((2, 2)))
+    np.testing.assert_array_equal(action[2:], start.action)
 
 
 def test_each_environment_can_be_given_its_own_frames(vector):
@@ -295,7 +295,8 @@ def test_info_holds_numbers_that_everybody_can_read(single, vector):
     env.reset(seed=0)
     info = env.step(np.zeros(2, np.float32))[4]
     assert {name: type(value) for name, value in info.items()} == {
-        "coverage": float, "best_coverage": float, "is_success": bool, "uncertainty": float,
+        "progress": float, "best_progress": float, "is_success": bool, "uncertainty": float,
+        "coverage": float, "best_coverage": float, "task": int,
     }  # fmt: skip
     many = vector(2)
     many.reset(seed=0)

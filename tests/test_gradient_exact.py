@@ -70,12 +70,12 @@ def test_the_local_step_has_the_gradients_of_its_values(local):
 
     def step(features, action, embedding):
         """Two steps, a sample of the prior between them, and all that is read off them."""
-        prior = local.predict(features, action)
+        prior = local.expected(features, action)
         drawn = Belief(
             mean=prior.mean + prior.deviation * noise,
             deviation=prior.deviation, memory=prior.memory,
         )  # fmt: skip
-        posterior = local.infer(local.predict(drawn.features, action), embedding)
+        posterior = local.infer(local.expected(drawn.features, action), embedding)
         after = posterior.features
         return after, posterior.deviation, local.reward_of(after, action), local.reconstruct(after)
 

@@ -359,15 +359,15 @@ def test_pixels_take_gradients_where_the_filter_is_after_a_reset_too():
     for action in actions(3, env):
         env.step_with_grad(action)
     world = env._episodes.world
-    begun, action = world.filter.features.clone(), actions(1, env, 5, reach=0.9)[0]
+    begun, action = world.now.features.clone(), actions(1, env, 5, reach=0.9)[0]
     fresh = vector(obs_type="pixels")
     fresh.reset(seed=1)
     fresh.set_state(env.get_state())
     fresh._episodes.world.catch_up()
-    torch.testing.assert_close(fresh._episodes.world.filter.features, begun)
+    torch.testing.assert_close(fresh._episodes.world.now.features, begun)
     action.requires_grad_()
     out = env.step_with_grad(action)
-    expected = by(env.surrogate, begun, action, world.filter.features)
+    expected = by(env.surrogate, begun, action, world.now.features)
     for i in range(3):
         torch.testing.assert_close(gradient(out.reward[i], action)[i], expected[i])
 

@@ -189,12 +189,13 @@ def test_features_are_those_of_the_frames_so_far_and_of_clipped_actions(model):
     pixels = gym.make("Real-PushT-v0")
     latent = gym.make("Real-PushT-v0", obs_type="latent", world_model=model, deterministic=True)
     local, (frame, _), (obs, _) = model.local_model, pixels.reset(seed=1), latent.reset(seed=1)
-    features = local.begin(local.embed(torch.from_numpy(frame)[None])).features
+    felt = torch.zeros(1, 0)
+    features = local.begin(local.embed(torch.from_numpy(frame)[None], felt), torch.tensor([0]))
     for action in 2 * actions(6, 2).astype(np.float64):
         np.testing.assert_allclose(obs, features[0], atol=1e-5)
         frame, obs = pixels.step(action)[0], latent.step(action)[0]
         clipped = torch.from_numpy(action).clamp(-1, 1).float()[None]
-        features = local.follow(features, clipped, local.embed(torch.from_numpy(frame)[None]))
+        features = local.follow(features, clipped, local.embed(torch.from_numpy(frame)[None], felt))
     np.testing.assert_allclose(obs, features[0], atol=1e-5)
 
 

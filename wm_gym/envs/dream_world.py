@@ -2,7 +2,8 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -76,6 +77,13 @@ class Asked:
     """None: whatever the start is of."""
 
 
+@contextmanager
+def untracked() -> Iterator[None]:
+    """Without gradients, and without inference mode, whose tensors no later window could use."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
+
+
 class DreamWorld:
     """n dreams of one world model, stepped together."""
 
@@ -99,7 +107,7 @@ class DreamWorld:
         self._covers = origin is None or origin.has_coverage
         self.ends = sampling.ends and model.spec.can_end
         """Whether there can be any end but that of time."""
-        with torch.no_grad():
+        with untracked():
             self._like = example(model)
         self.now: Dreams = trees.zeros(self._like, num_envs)
         """All of them, without gradients; replaced as they go on, never changed."""
@@ -146,14 +154,14 @@ class DreamWorld:
             keys.append(rngs[i].integers(2**63))
             starts.append(self._start(rngs[i], given, i))
         seen = starts if given.starts is not None else [last_frame(start) for start in starts]
-        features = self.filter.of(seen) if self.filtering else self.now.features[chosen]
-        prefill = prefill_of(starts, self.model.spec.prefill, self.model.device)
-        key = torch.from_numpy(np.array(keys, np.int64)).to(self.model.device)
 
         def function(*inputs: Any) -> Dreams:
             return begun(self.model, *inputs, filtered=self.filtering)
 
-        with torch.no_grad():
+        with untracked():
+            features = self.filter.of(seen) if self.filtering else self.now.features[chosen]
+            prefill = prefill_of(starts, self.model.spec.prefill, self.model.device)
+            key = torch.from_numpy(np.array(keys, np.int64)).to(self.model.device)
             fresh = self._computed(function, prefill, features, key)
         finite(chosen, fresh.outcome, fresh.state, fresh.features)
         self.place(chosen, fresh)
@@ -173,8 +181,8 @@ class DreamWorld:
         if not which.any():
             return np.zeros(self.num_envs)
         chosen = np.flatnonzero(which)
-        acted = torch.from_numpy(action[which]).to(self.model.device)
-        with torch.no_grad():
+        with untracked():
+            acted = torch.from_numpy(action[which]).to(self.model.device)
             step = self.dreamt(trees.rows(self.now, self._index(chosen)), acted, self.filtering)
         return self.accept(chosen, step)
 
@@ -201,7 +209,8 @@ class DreamWorld:
         return reward
 
     def place(self, chosen: Int[np.ndarray, "n"], dreams: Dreams) -> None:
-        self.now = trees.put(self.now, self._index(chosen), dreams)
+        with untracked():
+            self.now = trees.put(self.now, self._index(chosen), dreams)
 
     def catch_up(self) -> None:
         """Let filters see what they have not, as far as the model recalls it."""
@@ -209,7 +218,7 @@ class DreamWorld:
         if not len(behind):
             return
         late = trees.rows(self.now, self._index(behind))
-        with torch.no_grad():
+        with untracked():
             known = self.model.global_model.recalled(late.state)
             past = late.state if known is None else known.states
             seen = self._computed(self.model.decode, past)
@@ -318,11 +327,15 @@ class DreamWorld:
         check_fingerprint(snapshot.model, self._fingerprint)
 
     def restore(self, i: int, snapshot: Any) -> None:
+        with untracked():
+            self.place(np.array([i]), self._restored(snapshot))
+
+    def _restored(self, snapshot: DreamState) -> Dreams:
         like, device = self._like, self.model.device
         features = torch.zeros_like(like.features)
         if self.filtering:
             features = torch.as_tensor(snapshot.features)[None].to(features)
-        restored = Dreams(
+        return Dreams(
             state=trees.from_entry(snapshot.state, like.state),
             outcome=trees.from_entry(snapshot.outcome, like.outcome),
             frames=torch.as_tensor(snapshot.frame)[None].to(device),
@@ -333,4 +346,3 @@ class DreamWorld:
             key=torch.full_like(like.key, snapshot.key),
             step=torch.full_like(like.step, snapshot.step),
         )
-        self.place(np.array([i]), restored)

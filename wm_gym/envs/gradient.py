@@ -83,7 +83,7 @@ class GradientHook:
         self._check_observations()
         self._mode = self.default if gradient is None else checked_gradient(gradient)
         self._before = self._left = None
-        return self.shown(self.world.now)
+        return self.shown(self.world.now).clone()
 
     def _check_observations(self) -> None:
         if self.world.sampling.obs_type == "dict":
@@ -119,7 +119,7 @@ class GradientHook:
         after = move.successor
         if after is None:  # none moved
             self._before = now
-            shown = self.shown(now)
+            shown = self.shown(now).clone()
             return _Successor(dreams=now, obs=shown, reward=shown.new_zeros(len(begun)))
         self._before = trees.where(anew, now, after.dreams)
         obs = _where(anew, self.shown(now), after.obs)

@@ -94,8 +94,8 @@ def _pairs(dreams: Dreams) -> Iterator[tuple[str, Step, Step]]:
     steps = dreams.denoising_steps[0]
     for n, dtype in product(dreams.compiled_envs, dreams.dtypes):
         plain, quick = (_model(dreams.world_model, dtype) for _ in range(2))
-        for owner, part in ((quick, "step"), (quick.autoencoder, "decode")):  # most of a step
-            setattr(owner, part, torch.compile(getattr(owner, part), dynamic=False))
+        for part in ("step", "decode"):  # most of a step
+            setattr(quick, part, torch.compile(getattr(quick, part), dynamic=False))
         as_it_is, compiled = (batched(_envs(m, n, steps, dtype)) for m in (plain, quick))
         yield _name(n, steps, dtype), as_it_is, compiled
     for batch in dreams.peer_batches[:1]:
