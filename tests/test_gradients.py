@@ -32,7 +32,6 @@ from wm_gym.evaluation.gradients_card import (
     cosines,
 )
 from wm_gym.evaluation.gradients_dream import (
-    Start,
     dream_gradients,
     hook_gradients,
 )
@@ -188,7 +187,7 @@ def begun(world_model, dataset, count=3):
 def test_back_propagation_through_the_dream_agrees_with_its_differences(world_model, dataset):
     """Within a bin of the two-hot action, where the random dream is smooth."""
     env, cases = begun(world_model, dataset)
-    start, linear = Start.of(env, world_model.device), random_probe(world_model)
+    start, linear = env.dreams, random_probe(world_model)
     seen, read = dream_gradients(
         world_model, start, cases.action, DELTAS, denoising_steps=1, probe=PROBE, linear=linear
     )
@@ -212,7 +211,7 @@ def test_the_surrogate_s_gradients_are_of_the_local_model_and_refreshing_changes
 ):
     env, cases = begun(world_model, dataset)
     linear, model = random_probe(world_model), world_model.local_model
-    features = Start.of(env, world_model.device).features
+    features = env.dreams.features
     state = env.get_state()
     found = hook_gradients(env, linear, cases.action, "surrogate")
 
@@ -222,7 +221,7 @@ def test_the_surrogate_s_gradients_are_of_the_local_model_and_refreshing_changes
     after = env.step_with_grad(action.detach()).obs  # gradients are taken where the dream is
     jacobian = torch.func.vmap(torch.func.jacrev(linear.pose))(after)
     rows = [
-        torch.autograd.grad(model.predict(features, action).features, action, grad_outputs=row)[0]
+        torch.autograd.grad(model.predict(features, action), action, grad_outputs=row)[0]
         for row in jacobian.unbind(1)
     ]
     expected = torch.stack(rows, dim=1)
@@ -254,7 +253,7 @@ def test_a_probe_of_features_that_say_the_state_reads_it():
 def test_features_of_windows_are_what_a_latent_environment_shows(world_model, dataset):
     env, cases = begun(world_model, dataset)
     features = filtered(world_model.local_model, dataset, cases.rows)[-1]
-    torch.testing.assert_close(Start.of(env, world_model.device).features, features)
+    torch.testing.assert_close(env.dreams.features, features)
 
 
 def made(pose, total=None):
