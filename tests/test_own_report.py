@@ -12,11 +12,12 @@ from test_report import Tags
 from tiny_world import make_world_model
 
 from wm_gym.data import Dataset, DatasetSpec, DatasetWriter, Episode
+from wm_gym.models.keypoints.kind import KEYPOINTS
 from wm_gym.models.world_model import Card, WorldModel
 from wm_gym.programs import evaluate as program
 from wm_gym.programs.evaluate import Evaluate, evaluate
 from wm_gym.programs.gradients import GradientCard, gradients
-from wm_gym.programs.release import PARTS, release
+from wm_gym.programs.release import release
 from wm_gym.programs.report import Report, report
 from wm_gym.systems import Origin
 
@@ -59,8 +60,8 @@ def run(tmp_path_factory):
     }  # fmt: skip
     model.card = Card(system="Own", origin=ORIGIN, facts=facts)
     model.save_pretrained(run / "world-model")
-    for part, score in ({**PARTS, "heads": "reward_error"}).items():
-        rows = [{"step": step, "loss": 0.5, score: 0.25} for step in (1, 2)]
+    for part, scores in KEYPOINTS.curves.items():
+        rows = [{"step": step, "loss": 0.5, scores[-1]: 0.25} for step in (1, 2)]
         (run / part).mkdir()
         (run / part / "curve.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert not dataset.spec.has_reward
