@@ -24,6 +24,8 @@ from wm_gym.data import DatasetWriter
 from wm_gym.models.keypoints.autoencoder import Autoencoder
 from wm_gym.models.keypoints.denoiser import Denoiser
 from wm_gym.models.keypoints.eye import Eye
+from wm_gym.models.keypoints.global_model import KeypointGlobalModel
+from wm_gym.models.keypoints.kind import KEYPOINTS
 from wm_gym.models.keypoints.local_model import KeypointLocalModel
 from wm_gym.models.starts import Starts
 from wm_gym.models.world_model import Card, WorldModel
@@ -37,6 +39,9 @@ pytestmark = [
 ]
 
 SEED_ERROR = gym.error.Error
+LATENTS, ACTION, ERROR = range(3)
+"""Where the arrays of a snapshot's state are, as KeypointState has them."""
+
 Row = tuple[str, Callable[..., Any], type[Exception], str]
 
 
@@ -71,8 +76,14 @@ def local(**changes) -> KeypointLocalModel:
 
 
 def with_local(world, local_model: KeypointLocalModel) -> WorldModel:
-    parts = world.model.autoencoder, world.model.global_model, world.model.heads, local_model
-    return WorldModel(*parts, card=world.model.card)
+    return WorldModel(world.model.global_model, local_model, card=world.model.card)
+
+
+def assembled(world, local_model: KeypointLocalModel) -> WorldModel:
+    """As it is of the parts of a folder."""
+    parts = KEYPOINTS.parts_of(world.model.global_model, world.model.local_model)
+    models = KEYPOINTS.assembled({**parts, "local_model": local_model})
+    return WorldModel(*models, card=world.model.card)
 
 
 def logging(other: WorldModel) -> WorldModel:
@@ -128,7 +139,7 @@ def re_escape(text: str) -> str:
     *each("dtype", "dtype is {}, expected 'auto' or one of", "float16", "", None, torch.float32),
     *each("denoising_steps", "denoising_steps is {}, expected a whole number from 1 to 100",
           0, -1, True, 1.5, 101, "2"),
-    *each("obs_type", r"obs_type is {}, expected one of \('pixels', 'latent'\)",
+    *each("obs_type", r"obs_type is {}, expected one of \('pixels', 'latent', 'dict'\)",
           "latents", "state", "Pixels", "", None, 3, True, b"latent", ["latent"], ("pixels",)),
     *each("gradient", r"gradient is {}, expected one of \('surrogate', 'none', 'diffusion'\)",
           "surogate", "Diffusion", "local", "", None, 0, True, b"none", ["none"]),
@@ -152,6 +163,9 @@ def re_escape(text: str) -> str:
     ("no name", lambda make: make(world_model=""), ValueError, "world_model is empty, expected a"),
     ("no such folder", lambda make: make(world_model="./nowhere"), FileNotFoundError,
      "world_model './nowhere' is no packaged name .*no folder, and no Hub id"),
+    ("proprioception that is not dreamt", lambda make: make(obs_type="dict"), ValueError,
+     "which this world model does not dream: ask for 'pixels' or 'latent'"),
+    ("no such task", lambda make: make(task="fly"), ValueError, "task is 'fly', expected 0 to 0 "),
     ("no starts", lambda make: make(world_model=without_starts()), ValueError,
      "the world model has no starts of its own: give starts="),
     ("no such starts", lambda make: make(starts="./nowhere"), FileNotFoundError,
@@ -305,7 +319,10 @@ def actions(value):
 
 @rows(
     ("unknown", lambda: {"state": 1, "frame": 2}, ValueError,
-     r"unknown reset options \['frame', 'state'\]; a dream takes 'frames' and 'actions'"),
+     r"unknown reset options \['frame', 'state'\]; a dream takes 'frames', 'actions', "
+     "'agent_pos' and 'task'"),
+    ("no such task", lambda: {"task": 1}, ValueError, "task is 1, expected 0 to 0 or one of"),
+    ("tasks for five", lambda: {"task": [0] * 5}, ValueError, "has 5 entries, expected one, or "),
     ("no dictionary", lambda: ["frames"], (TypeError, ValueError), "options"),
     ("float frames", frames(FRAMES.astype("f4")), ValueError, "is float32 .*expected uint8"),
     ("small frames", frames(FRAMES[:, :50]), ValueError, r"\(4, 50, 96, 3\), expected .*96, 96, 3"),
@@ -364,6 +381,11 @@ def in_world(**changes):
     return make
 
 
+def in_array(name, i, change):
+    """A snapshot in whose dream one array is changed, of its state or its outcome."""
+    return in_world(**{name: lambda arrays: (*arrays[:i], change(arrays[i]), *arrays[i + 1 :])})
+
+
 def of_real(state, world):
     env = gym.make("Real-PushT-v0").unwrapped
     env.reset(seed=0)
@@ -389,14 +411,28 @@ def of_another_model(state, world):
     ("a real system's", of_real, TypeError, "of a SimulatedWorld, not of a DreamWorld"),
     ("another system's", of_dot, ValueError, "the snapshot is of Dot, expected one of PushT"),
     ("of nothing", lambda state, world: replace(state, world=None), TypeError, "not of a dream"),
-    ("other latents", in_world(latents=lambda z: z[:, :3]), ValueError, "another world model"),
-    ("a shorter context", in_world(latents=lambda z: z[1:]), ValueError, "another world model"),
-    ("other actions", in_world(action=lambda a: a[:1]), ValueError, "another world model"),
+    ("other latents", in_array("state", LATENTS, lambda z: z[:, :3]), ValueError,
+     r"state is not as this world model's: .* float32 \(4, 3\), expected float32 \(4, 8\)"),
+    ("a shorter context", in_array("state", LATENTS, lambda z: z[1:]), ValueError,
+     r"state is not as this world model's: .* float32 \(3, 8\), expected float32 \(4, 8\)"),
+    ("other actions", in_array("state", ACTION, lambda a: a[:1]), ValueError,
+     r"state is not as this world model's: .* float32 \(1, 2\), expected float32 \(3, 2\)"),
+    ("latents of another type", in_array("state", LATENTS, np.float64), ValueError,
+     r"state is not as this world model's: .* float64 \(4, 8\), expected float32 \(4, 8\)"),
+    ("another reward", in_array("outcome", 0, lambda r: r[None]), ValueError,
+     r"outcome is not as this world model's: .* float32 \(1,\), expected float32 \(\)"),
+    ("no outcome", in_world(outcome=lambda each: each[:3]), ValueError,
+     r"outcome is not as this world model's: it has 3 arrays, expected 4 arrays"),
+    ("no state", in_world(state=lambda each: None), ValueError,
+     r"state is not as this world model's: it has a NoneType, expected 3 arrays"),
     ("other frames", in_world(frame=lambda f: f[:50]), ValueError, "another world model"),
-    ("NaN", in_world(latents=lambda z: z * np.nan), ValueError, "finite"),
+    ("NaN", in_array("state", LATENTS, lambda z: z * np.nan), ValueError, "finite"),
+    ("NaN of its worth", in_array("outcome", 0, lambda r: np.full_like(r, np.nan)), ValueError,
+     "finite"),
     ("another model of equal sizes", of_another_model, ValueError, "it is of another world model"),
     ("a frame of numbers", in_world(frame=lambda f: f / 2), ValueError, "a frame of float64"),
-    ("no latents", in_world(latents=lambda z: None), ValueError, "latents of shape"),
+    ("no latents", in_array("state", LATENTS, lambda z: None), ValueError,
+     r"state is not as this world model's: .* NoneType \(\), expected float32 \(4, 8\)"),
     ("a key too long", in_world(key=lambda k: 2**64), ValueError, "key is 1844674"),
     ("a clock of texts", lambda state, world: replace(state, elapsed="x"), ValueError,
      "the snapshot's elapsed is 'x', expected a whole number"),
@@ -513,11 +549,11 @@ def with_huge(part: str) -> WorldModel:
     return model
 
 
-@pytest.mark.parametrize("of", ["latents", "error"])
+@pytest.mark.parametrize("of", [LATENTS, ERROR], ids=["latents", "error"])
 def test_a_dream_that_a_snapshot_makes_absurd_is_not_stepped(env, of):
     good = env.get_state()
     last = good[-1] if isinstance(good, tuple) else good
-    bad = replace(last, world=replace(last.world, **{of: getattr(last.world, of) * 0 + 1e30}))
+    bad = in_array("state", of, lambda each: np.full_like(each, 1e30))(last, None)
     env.set_state((*good[:-1], bad) if isinstance(good, tuple) else bad)
     before = pickle.dumps(env.get_state())
     with pytest.raises(FloatingPointError, match=rf"environments \[\d\] {TOO_LARGE}"):
@@ -527,7 +563,9 @@ def test_a_dream_that_a_snapshot_makes_absurd_is_not_stepped(env, of):
     assert np.isfinite(env.step(zero_action(env))[1]).all()
 
 
-@pytest.mark.parametrize("part", ["heads.reward", "heads.error", "local_model.dynamics"])
+@pytest.mark.parametrize(
+    "part", ["global_model.heads.reward", "global_model.heads.error", "local_model.dynamics"]
+)
 @pytest.mark.parametrize("with_grad", [False, True])
 @pytest.mark.parametrize("maker", [dream, dreams])
 def test_a_step_of_absurd_weights_is_refused(world, maker, part, with_grad):
@@ -540,7 +578,7 @@ def test_a_step_of_absurd_weights_is_refused(world, maker, part, with_grad):
     assert pickle.dumps(env.get_state()) == before
 
 
-@pytest.mark.parametrize("part", ["autoencoder.encoder", "local_model.posterior"])
+@pytest.mark.parametrize("part", ["global_model.autoencoder.encoder", "local_model.posterior"])
 @pytest.mark.parametrize("maker", [dream, dreams])
 def test_a_reset_to_absurd_numbers_is_refused(world, maker, part):
     with pytest.raises(FloatingPointError, match=TOO_LARGE):
@@ -608,9 +646,9 @@ def test_an_error_of_our_own_is_not_taken_for_too_little_memory(env, monkeypatch
     ("an unknown encoding", lambda w: Denoiser(action_encoding="one-hot"), ValueError,
      r"action_encoding 'one-hot', expected \['linear', 'two-hot'\]"),
     ("no context", lambda w: Denoiser(context=0), ValueError, "context is 0, expected"),
-    ("parts that disagree", lambda w: WorldModel(
-        w.model.autoencoder, w.dot.global_model, w.model.heads, w.model.local_model,
-        card=w.model.card), ValueError,
+    ("parts that disagree", lambda w: KeypointGlobalModel(
+        w.model.global_model.autoencoder, w.dot.global_model.denoiser, w.model.global_model.heads,
+     ), ValueError,
      r"parts disagree: latents of \{8\}, actions of \{2, 3\} numbers"),
     ("an eye's patch that does not divide", lambda w: KeypointLocalModel(patch=7), ValueError,
      "patch is 7, expected a divisor of the frame's 96×96"),
@@ -627,12 +665,16 @@ def test_an_error_of_our_own_is_not_taken_for_too_little_memory(env, monkeypatch
       for name in ("action_size", "memory", "width", "blocks", "head_width")],
     ("a local model of another system", lambda w: with_local(w, w.dot.local_model), ValueError,
      r"actions of \{2, 3\} numbers, frames of \{\(.*\), \(.*\)\}"),
-    ("a local model of other keypoints", lambda w: with_local(w, local(keypoints=5)), ValueError,
-     r"parts disagree: latents of \{8, 10\}, actions of \{2\} numbers, frames of"),
+    ("a local model of other keypoints", lambda w: assembled(w, local(keypoints=5)), ValueError,
+     r"parts disagree: latents of \{8, 10\}"),
+    ("saving a local model of other keypoints", lambda w: with_local(w, local(keypoints=5))
+     .save_pretrained(w.folder / "k"), ValueError, "nobody could load it: .*parts disagree"),
     ("a local model of other frames", lambda w: with_local(w, local(frame_shape=(96, 96, 1))),
      ValueError, r"frames of \{\(96, 96, [13]\), \(96, 96, [13]\)\}"),
-    ("no local model", lambda w: WorldModel(w.model.autoencoder, w.model.global_model,
-     w.model.heads, card=w.model.card), TypeError, "'local_model'"),
+    ("no local model", lambda w: WorldModel(w.model.global_model, card=w.model.card), TypeError,
+     "'local_model'"),
+    ("a local model that is none", lambda w: with_local(w, None), TypeError,
+     "local_model is a NoneType, expected a torch module"),
     ("what another system logged", lambda w: w.dot.logged.check(w.model.local_model), ValueError,
      r"its action is of shape \(3, 4, 3\) or not finite, expected \(3, 4, 2\)"),
     ("what another eye saw", lambda w: w.model.logged.check(local(keypoints=5)), ValueError,
@@ -666,7 +708,7 @@ def test_settings_of_an_optimisation(name, value):
 
 
 def trainer_of(system: str) -> Trainer:
-    heads = make_world_model(system).heads.requires_grad_(True)
+    heads = make_world_model(system).global_model.heads.requires_grad_(True)
     return Trainer(heads, Optimisation(updates=1), Accelerator(cpu=True))
 
 
