@@ -29,6 +29,7 @@ from wm_gym.programs.train import train
 from wm_gym.systems import Bounds, Origin
 from wm_gym.systems.cells import cell_of
 from wm_gym.training.checkpoint import load_checkpoint
+from wm_gym.training.keypoints import stages
 from wm_gym.training.keypoints.heads import silenced
 from wm_gym.training.keypoints.settings import KeypointTraining as Train
 from wm_gym.training.keypoints.settings import check_data, context_of, patch_of
@@ -73,7 +74,7 @@ def test_a_dream_of_an_unregistered_system_is_an_environment(folder, unchecked_t
 def test_of_coverage_that_nobody_logged_nothing_is_said(folder):
     env = dream(folder).unwrapped
     _, info = env.reset(seed=0)
-    assert set(info) == {"uncertainty"}
+    assert set(info) == {"task", "uncertainty"}
     state = env.get_state()
     one = env.step(np.zeros(2, np.float32))
     env.set_state(state)
@@ -264,7 +265,7 @@ def test_what_refining_would_spoil_stays_as_it_was(
 ):
     """Of two global models the one that goes less astray is the world model's."""
     off = iter((before, after))
-    monkeypatch.setattr(train_parts, "astray", lambda *_: next(off))
+    monkeypatch.setattr(stages, "astray", lambda *_: next(off))
     train(replace(TRAIN["tiny"][1], data=logged.folder, out=tmp_path, patch=4))
     printed = capsys.readouterr().out
     assert ("not refined, then" in printed) == (not kept)
@@ -274,7 +275,7 @@ def test_what_refining_would_spoil_stays_as_it_was(
     assert model.card.facts["refined"] is kept
     part = "refined" if kept else "global_model"
     average = load_checkpoint(tmp_path / part / "checkpoint.pt")["average"]
-    assert torch.equal(model.global_model.out.weight, average["out.weight"])
+    assert torch.equal(model.global_model.denoiser.out.weight, average["out.weight"])
 
 
 def test_a_silenced_head_says_nothing_but_0():
@@ -299,12 +300,12 @@ def test_the_whole_road(tmp_path):
     assert (tmp_path / "real_above_dream.mp4").stat().st_size > 1000
     assert (tmp_path / "fidelity/filmstrip.png").stat().st_size > 1000
     model = WorldModel.from_pretrained(tmp_path / "run/world-model")
-    assert (model.frame_shape, model.action_size) == ((96, 96, 3), 1)
+    assert (model.spec.frame_shape, model.spec.action_size) == ((96, 96, 3), 1)
     assert model.card.origin == Origin(
         fps=30, horizon=24, task="Pendulum-v1", has_coverage=False,
         bounds=Bounds(low=(-2.0,), high=(2.0,)),
     )  # fmt: skip
-    assert not model.heads.config.ends
+    assert not model.spec.can_end
 
 
 def test_the_whole_road_to_an_end(tmp_path):
@@ -324,6 +325,6 @@ def test_the_whole_road_to_an_end(tmp_path):
     assert "that lead to an end" in done.stdout
     assert "the dream ended" in done.stdout
     model = WorldModel.from_pretrained(tmp_path / "run/world-model")
-    assert model.heads.config.ends
+    assert model.spec.can_end
     told = json.loads((tmp_path / "fidelity/fidelity.json").read_text())["ends"]
     assert told["test"]["ended"] > 0
