@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.error import ResetNeeded
-from test_evaluation import Replay
-from test_training import CONTEXT, denoiser, trainer, windows_of
+from test_evaluation import Replay, replay
+from test_training import CONTEXT, denoiser, spec, trainer, windows_of
 from tiny_world import make_world_model
 
 from fog_agent import PRESETS, FoG
@@ -21,7 +21,9 @@ from wm_gym.envs.dream_starts import LoggedStarts
 from wm_gym.evaluation.ends import CLOSE, Ends, ends, ends_text
 from wm_gym.evaluation.rollouts import Dreamer
 from wm_gym.models.folder import CONFIG
-from wm_gym.models.keypoints.heads import Heads, Judgement
+from wm_gym.models.keypoints.global_model import KeypointGlobalModel
+from wm_gym.models.keypoints.heads import Heads
+from wm_gym.models.protocol import Outcome
 from wm_gym.models.world_model import WorldModel
 from wm_gym.programs.play_session import Session
 from wm_gym.training.keypoints.heads import JudgingLoss
@@ -31,15 +33,16 @@ from wm_gym.training.starts import choose_starts
 def ending_model(bias=4.0, seed=0):
     """A world model that has learned nothing, and says that some steps are the last."""
     model = make_world_model(seed=seed)
-    told = model.heads.config
+    plain = model.global_model
+    told = plain.heads.config
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         heads = Heads(**{**{k: v for k, v in told.items() if k[0] != "_"}, "ends": True})
         torch.nn.init.normal_(heads.end[-1].weight, std=3.0)
     torch.nn.init.constant_(heads.end[-1].bias, bias)
-    heads.load_state_dict(model.heads.state_dict(), strict=False)
-    model.heads = heads.eval().requires_grad_(False)
-    return model
+    heads.load_state_dict(plain.heads.state_dict(), strict=False)
+    model.global_model = KeypointGlobalModel(plain.autoencoder, plain.denoiser, heads)
+    return model.eval().requires_grad_(False)
 
 
 def dreams(model, num_envs=6, **settings):
@@ -55,7 +58,7 @@ def played(env, steps=12):
 
 
 def test_without_ends_heads_are_what_they_were():
-    heads = make_world_model().heads
+    heads = make_world_model().global_model.heads
     assert heads.end is None
     assert not any(name.startswith("end.") for name in heads.state_dict())
     latents = torch.randn(2, 5, heads.config.latent_size)
@@ -170,20 +173,24 @@ def test_where_both_are_played_a_dream_that_ended_can_be_resynced():
 # On disk
 
 
+def end_of(model):
+    return model.global_model.heads.end
+
+
 def test_ends_survive_the_disk_and_folders_without_them_are_read(tmp_path):
     model = ending_model()
     model.save_pretrained(tmp_path / "ends")
     again = WorldModel.from_pretrained(tmp_path / "ends")
-    assert again.heads.config.ends is True
-    assert torch.equal(again.heads.end[-1].weight, model.heads.end[-1].weight)
+    assert again.global_model.heads.config.ends is True
+    assert torch.equal(end_of(again)[-1].weight, end_of(model)[-1].weight)
     make_world_model().save_pretrained(tmp_path / "older")
     path = tmp_path / "older" / CONFIG
     config = json.loads(path.read_text())
     assert "ends" not in config["parts"]["heads"]["config"]  # so older versions read it too
-    assert WorldModel.from_pretrained(tmp_path / "older").heads.end is None
+    assert end_of(WorldModel.from_pretrained(tmp_path / "older")) is None
     config["parts"]["heads"]["config"]["ends"] = False
     path.write_text(json.dumps(config))
-    assert WorldModel.from_pretrained(tmp_path / "older").heads.end is None
+    assert end_of(WorldModel.from_pretrained(tmp_path / "older")) is None
     for odd in (1, "yes", None):
         config["parts"]["heads"]["config"]["ends"] = odd
         path.write_text(json.dumps(config))
@@ -237,8 +244,8 @@ def test_no_dream_begins_at_an_end(strays):
     last = strays.index["start"] + strays.index["length"] - 1
     ends_there = last[strays.terminated[last - 1]]
     assert len(ends_there) > 10
-    context = int(strays.index["length"].min()) - 1
-    starts = choose_starts(strays, count=400, context=context, seed=0)
+    shortest = int(strays.index["length"].min())
+    starts = choose_starts(strays, spec(strays, prefill=shortest - 1), count=400, seed=0)
     seen = {start.frames[-1].tobytes() for start in map(starts.__getitem__, range(len(starts)))}
     assert not seen & {strays.frames(np.array([row]))[0].tobytes() for row in ends_there}
 
@@ -253,13 +260,19 @@ class Ender(Replay):
         super().__init__(dataset)
         self.early = early
 
-    def judge(self, before, action, after):
-        row = before[:, 0].long().numpy() + self.early
+    def outcome(self, before, after, error):
+        row = before.numpy() + self.early
         ended = self.dataset.terminated[np.minimum(row, self.dataset.num_frames - 1)]
         nothing = torch.zeros(len(row))
-        return Judgement(
-            reward=nothing, coverage=nothing, error=nothing, ended=torch.from_numpy(ended)
+        return Outcome(
+            reward=nothing, progress=nothing, ended=torch.from_numpy(ended), uncertainty=error
         )
+
+
+def ender(dataset, early):
+    """Its local model is never asked."""
+    made = make_world_model()
+    return WorldModel(Ender(dataset, early), made.local_model, card=made.card)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +280,7 @@ class Ender(Replay):
     [(0, (1, 0, 0)), (CLOSE, (1, 0, 0)), (CLOSE + 1, (0, 1, 0)), (10**9, (0, 0, 1))],
 )
 def test_dreams_that_end_in_time_early_or_not_at_all_are_counted(strays, early, expected):
-    dreamer = Dreamer(model=Ender(strays, early), denoising_steps=1, seed=0)
+    dreamer = Dreamer(model=ender(strays, early), denoising_steps=1, seed=0)
     found = ends(dreamer, strays, count=20, seed=0)
     assert (found.in_time, found.early, found.missed) == expected
     assert found.ended <= 20
@@ -276,10 +289,9 @@ def test_dreams_that_end_in_time_early_or_not_at_all_are_counted(strays, early, 
 
 
 def test_dreams_that_end_for_no_reason_are_counted(strays):
-    never_right = Ender(strays, 0)
-    never_right.judge = lambda before, action, after: replace(
-        Ender.judge(never_right, before, action, after),
-        ended=torch.from_numpy(before[:, 0].long().numpy() % 7 == 0),
+    never_right = ender(strays, 0)
+    never_right.global_model.outcome = lambda before, after, error: replace(
+        Ender.outcome(never_right.global_model, before, after, error), ended=before % 7 == 0
     )
     found = ends(Dreamer(model=never_right, denoising_steps=1, seed=0), strays, count=50, seed=0)
     assert found.steps >= 7
@@ -288,7 +300,7 @@ def test_dreams_that_end_for_no_reason_are_counted(strays):
 
 def test_ends_are_judged_where_most_episodes_are_short(strays, tmp_path):
     """Dreams are as long as the usual episode that ended, and those too short for it are told."""
-    dreamer = Dreamer(model=Ender(strays, 0), denoising_steps=1, seed=0)
+    dreamer = Dreamer(model=ender(strays, 0), denoising_steps=1, seed=0)
     found = ends(dreamer, strays, count=10**6, seed=0)
     length, over = strays.index["length"], strays.ended
     assert 5 <= found.steps <= 15
@@ -301,7 +313,7 @@ def test_where_nothing_ended_there_is_nothing_to_tell(tmp_path):
     recipe = Recipe(env_id="Real-PushT-v0", episodes=1, steps=30)
     list(collect_episodes(recipe, tmp_path, workers=1))
     dataset = Dataset.open(tmp_path)
-    assert ends(Dreamer(model=Replay(dataset), denoising_steps=1, seed=0), dataset,
+    assert ends(Dreamer(model=replay(dataset), denoising_steps=1, seed=0), dataset,
                 count=3, seed=0) is None  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from wm_gym.models.keypoints.local_model import (
 )
 from wm_gym.models.logged import Logged
 from wm_gym.models.protocol import Transitions
+from wm_gym.models.trees import joined, rows
 
 KEYPOINTS, ACTION, MEMORY, SCALE, CHANGE = 3, 2, 5, 0.5, 0.03
 S, F = 2 * KEYPOINTS, 2 * KEYPOINTS + MEMORY
@@ -48,6 +49,16 @@ def inputs(b=3, seed=1):
 def pictures(b=4, shape=(48, 64, 3), seed=2):
     rng = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (b, *shape), generator=rng, dtype=torch.uint8)
+
+
+def embed(model, frames):
+    """Of a world without proprioception."""
+    return model.embed(frames, torch.zeros(len(frames), 0))
+
+
+def first(model, embedding):
+    """What a filter knows of a first frame."""
+    return model.begin(embedding, torch.zeros(len(embedding), dtype=torch.int64))
 
 
 def silence(head: nn.Sequential) -> None:
@@ -103,7 +114,7 @@ def test_two_bright_spots_are_seen_in_between():
 def test_frames_of_any_size_are_embedded(frame_shape, patch):
     """Of an odd number of cells too, and one embedding for each keypoint's x and y."""
     model = local_model(frame_shape=frame_shape, patch=patch)
-    embedding = model.embed(pictures(2, frame_shape))
+    embedding = embed(model, pictures(2, frame_shape))
     assert embedding.shape == (2, model.stochastic_size) == (2, S)
     assert (embedding[0] != embedding[1]).all()
 
@@ -119,9 +130,9 @@ def test_frames_that_cells_do_not_fill_are_refused(make, frame_shape, patch):
 
 def test_an_eye_in_bfloat16_says_about_the_same_in_float32():
     model = local_model()
-    exact = model.embed(pictures())
+    exact = embed(model, pictures())
     model.eye.to(torch.bfloat16)
-    rough = model.embed(pictures())
+    rough = embed(model, pictures())
     assert rough.dtype == torch.float32
     assert 0 < (rough - exact).abs().max() < 0.02
 
@@ -138,22 +149,24 @@ def test_the_default_is_small_and_tells_160_features():
 @pytest.mark.parametrize(("keypoints", "memory"), [(3, 5), (1, 1), (4, 9)])
 def test_features_are_the_mean_and_the_memory(keypoints, memory):
     model = local_model(keypoints=keypoints, memory=memory)
-    belief = model.begin(model.embed(pictures()))
+    embedding = embed(model, pictures())
+    belief = model.begun(embedding)
     assert belief.mean.shape == belief.deviation.shape == (4, 2 * keypoints)
     assert belief.features.shape == (4, model.feature_size) == (4, 2 * keypoints + memory)
     assert torch.equal(belief.features[:, : 2 * keypoints], belief.mean)
     assert torch.equal(belief.features[:, 2 * keypoints :], belief.memory)
+    assert torch.equal(first(model, embedding), belief.features)
 
 
 @pytest.mark.parametrize("b", [1, 3])
 def test_every_answer_has_a_row_for_each_in_the_batch(b):
     model, (features, action, embedding) = local_model(), inputs(b)
-    prior = model.predict(features, action)
+    prior = model.expected(features, action)
     for belief in (prior, model.infer(prior, embedding)):
         assert belief.mean.shape == belief.deviation.shape == (b, S)
         assert belief.memory.shape == (b, MEMORY)
     assert model.follow(features, action, embedding).shape == (b, F)
-    assert model.reward_of(features, action).shape == model.coverage_of(features).shape == (b,)
+    assert model.reward_of(features, action).shape == model.progress_of(features).shape == (b,)
     assert model.reconstruct(features).shape == (b, S)
 
 
@@ -166,7 +179,7 @@ def test_the_memory_is_a_gru_of_what_is_and_is_done():
     x = d.trunk(d.stem(torch.cat([s / SCALE, h, action], dim=1)))
     memory = d.gru(x, h)
     change, width = d.prior(torch.cat([x, memory], dim=1)).chunk(2, dim=1)
-    prior = model.predict(features, action)
+    prior = model.expected(features, action)
     torch.testing.assert_close(prior.memory, memory)
     torch.testing.assert_close(prior.mean, s + CHANGE * change)
     torch.testing.assert_close(prior.deviation, CHANGE * (SUREST_PRIOR + softplus(width)))
@@ -175,7 +188,7 @@ def test_the_memory_is_a_gru_of_what_is_and_is_done():
 def test_a_prior_that_says_nothing_expects_no_change():
     model, (features, action, _) = local_model(), inputs()
     silence(model.dynamics.prior)
-    prior = model.predict(features, action)
+    prior = model.expected(features, action)
     assert torch.equal(prior.mean, features[:, :S])
     assert (prior.memory != features[:, S:]).all()
 
@@ -183,16 +196,16 @@ def test_a_prior_that_says_nothing_expects_no_change():
 def test_a_posterior_that_says_nothing_believes_the_eye():
     model, (features, action, embedding) = local_model(), inputs()
     silence(model.posterior)
-    prior = model.predict(features, action)
+    prior = model.expected(features, action)
     posterior = model.infer(prior, embedding)
     assert torch.equal(posterior.mean, embedding)
     assert torch.equal(posterior.memory, prior.memory)
-    assert torch.equal(model.begin(embedding).mean, embedding)
+    assert torch.equal(model.begun(embedding).mean, embedding)
 
 
 def test_the_posterior_is_told_the_surprise_in_units_of_change():
     model, (features, action, embedding) = local_model(), inputs()
-    prior, told = model.predict(features, action), []
+    prior, told = model.expected(features, action), []
     model.posterior.register_forward_hook(lambda _, given, out: told.append((given[0], out)))
     posterior = model.infer(prior, embedding)
     (given, out), (shift, width) = told[0], told[0][1].chunk(2, dim=1)
@@ -207,14 +220,14 @@ def test_the_posterior_is_told_the_surprise_in_units_of_change():
 
 def test_what_was_expected_matters_to_what_is_believed():
     model, (features, action, embedding) = local_model(), inputs()
-    prior = model.predict(features, action)
+    prior = model.expected(features, action)
     other = replace(prior, mean=prior.mean + CHANGE)
     assert (model.infer(prior, embedding).mean != model.infer(other, embedding).mean).all()
 
 
 def test_at_first_nothing_is_remembered_and_nothing_is_a_surprise():
     model, (_, _, embedding) = local_model(), inputs()
-    begun = model.begin(embedding)
+    begun = model.begun(embedding)
     assert torch.equal(begun.memory, torch.zeros(3, MEMORY))
     as_expected = Belief(
         mean=embedding, deviation=torch.full((3, S), 7.0), memory=torch.zeros(3, MEMORY)
@@ -224,7 +237,9 @@ def test_at_first_nothing_is_remembered_and_nothing_is_a_surprise():
 
 def test_to_follow_is_to_expect_and_to_look():
     model, (features, action, embedding) = local_model(), inputs()
-    expected = model.infer(model.predict(features, action), embedding).features
+    prior = model.expected(features, action)
+    assert torch.equal(model.predict(features, action), prior.features)
+    expected = model.infer(prior, embedding).features
     assert torch.equal(model.follow(features, action, embedding), expected)
 
 
@@ -233,7 +248,7 @@ def test_deviations_have_a_floor():
     for network in (model.dynamics.prior, model.posterior):
         silence(network)
         network[-1].bias[S:] = -1e4
-    prior = model.predict(features, action)
+    prior = model.expected(features, action)
     torch.testing.assert_close(prior.deviation, torch.full((3, S), CHANGE * SUREST_PRIOR))
     posterior = model.infer(prior, embedding).deviation
     torch.testing.assert_close(posterior, torch.full((3, S), CHANGE * SUREST_POSTERIOR))
@@ -267,13 +282,13 @@ def test_a_batch_of_five_is_answered_like_five_batches_of_one():
     model, (features, action, embedding) = local_model(), inputs(5)
     frames = pictures(5)
 
-    def answers(rows):
-        f, a, e = features[rows], action[rows], embedding[rows]
-        prior = model.predict(f, a)
+    def answers(at):
+        f, a, e = features[at], action[at], embedding[at]
+        prior = model.expected(f, a)
         belief = model.infer(prior, e)
-        told = [model.embed(frames[rows]), prior.features, prior.deviation, belief.features]
-        told += [model.reward_of(f, a)[:, None], model.coverage_of(f)[:, None]]
-        return torch.cat([*told, model.reconstruct(f), model.begin(e).features], dim=1)
+        told = [embed(model, frames[at]), prior.features, prior.deviation, belief.features]
+        told += [model.reward_of(f, a)[:, None], model.progress_of(f)[:, None]]
+        return torch.cat([*told, model.reconstruct(f), first(model, e)], dim=1)
 
     together = answers(slice(None))
     alone = torch.cat([answers(slice(i, i + 1)) for i in range(5)])
@@ -285,11 +300,11 @@ def test_what_it_predicts_is_differentiable_in_features_and_action():
     model, (features, action, _) = local_model().double(), inputs()
 
     def step(features, action):
-        prior = model.predict(features, action)
+        prior = model.expected(features, action)
         return prior.mean, prior.deviation, prior.memory
 
     def reward(features, action):
-        return model.reward_of(model.predict(features, action).features, action)
+        return model.reward_of(model.predict(features, action), action)
 
     arguments = [each.double().requires_grad_() for each in (features, action)]
     for function in (step, model.reward_of, reward):
@@ -304,7 +319,7 @@ def test_gradients_of_a_hundred_and_fifty_steps_are_finite_and_not_zero():
     action.requires_grad_()
     total = torch.zeros(())
     for _ in range(150):
-        features = model.predict(features, action).features
+        features = model.predict(features, action)
         total = total + model.reward_of(features, action).sum()
     (gradient,) = torch.autograd.grad(total, action)
     assert gradient.isfinite().all()
@@ -317,13 +332,13 @@ def test_every_part_has_a_gradient():
         if name.endswith("second.weight") and not parameter.any():
             nn.init.normal_(parameter, std=0.1)  # branches begin at zero, which hides the rest
     _, action, _ = inputs(4)
-    before, after = model.embed(pictures()), model.embed(pictures(seed=3))
-    features = model.follow(model.begin(before).features, action, after)  # something to remember
-    prior = model.predict(features, action)
+    before, after = embed(model, pictures()), embed(model, pictures(seed=3))
+    features = model.follow(first(model, before), action, after)  # something to remember
+    prior = model.expected(features, action)
     belief = model.infer(prior, before)
     f = belief.features
     told = [prior.mean, prior.deviation, belief.deviation, f, model.reconstruct(f)]
-    told += [model.reward_of(f, action), model.coverage_of(f)]
+    told += [model.reward_of(f, action), model.progress_of(f)]
     sum(each.square().sum() for each in told).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
@@ -341,7 +356,7 @@ def test_what_is_saved_is_what_is_loaded(tmp_path, unchecked_types):
     features, action, embedding = inputs()
     expected = model.follow(features, action, embedding)
     assert torch.equal(loaded.follow(features, action, embedding), expected)
-    assert torch.equal(loaded.embed(pictures()), model.embed(pictures()))
+    assert torch.equal(embed(loaded, pictures()), embed(model, pictures()))
 
 
 # What was logged
@@ -363,7 +378,7 @@ def test_logged_windows_become_what_their_filter_saw():
     for embedding, action, reward in zip(
         windows.embedding, windows.action, windows.reward, strict=True
     ):
-        features = model.begin(embedding[:1]).features
+        features = first(model, embedding[:1])
         for t in range(3):
             following = model.follow(features, action[t : t + 1], embedding[t + 1 : t + 2])
             torch.testing.assert_close(came.features[row : row + 1], features)
@@ -376,7 +391,7 @@ def test_logged_windows_become_what_their_filter_saw():
 def test_one_window_does_not_know_of_another():
     model, windows = local_model(), logged()
     alone = Logged(**{n: getattr(windows, n)[1:2] for n in ("embedding", "action", "reward")})
-    came, expected = windows.transitions(model)[3:6], alone.transitions(model)
+    came, expected = rows(windows.transitions(model), slice(3, 6)), alone.transitions(model)
     for name in Transitions.__dataclass_fields__:
         torch.testing.assert_close(getattr(came, name), getattr(expected, name))
 
@@ -384,13 +399,13 @@ def test_one_window_does_not_know_of_another():
 def test_transitions_are_picked_and_joined_row_by_row():
     all_ = logged().transitions(local_model())
     pick = torch.tensor([7, 0, 7])
-    picked = all_[pick]
-    again = Transitions.joined(picked, all_[:2])
+    picked = rows(all_, pick)
+    again = joined([picked, rows(all_, slice(2))])
     assert (len(picked), len(again)) == (3, 5)
     for name in Transitions.__dataclass_fields__:
-        rows = getattr(all_, name)
-        assert torch.equal(getattr(picked, name), rows[[7, 0, 7]])
-        assert torch.equal(getattr(again, name), rows[[7, 0, 7, 0, 1]])
+        each = getattr(all_, name)
+        assert torch.equal(getattr(picked, name), each[[7, 0, 7]])
+        assert torch.equal(getattr(again, name), each[[7, 0, 7, 0, 1]])
 
 
 def test_sound_windows_pass_the_check_and_odd_ones_do_not(unchecked_types):

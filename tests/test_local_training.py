@@ -15,10 +15,10 @@ from wm_gym.training.keypoints.local_model import (
     Filtering,
     FilteringLoss,
     FilterWindows,
-    choose_logged,
     divergence,
     what_ifs,
 )
+from wm_gym.training.logged import choose_logged
 
 __all__ = ["dots", "latents"]  # fixtures
 
@@ -99,15 +99,15 @@ def test_its_prior_foresees_what_the_global_model_says_of_other_actions(
 ):
     batch = filter_windows(dots, latents, batch_size=64).batch(1000)
     model, logged = run.average, batch.logged
-    belief = model.begin(batch.embedding[:, 0])
+    belief = model.begun(batch.embedding[:, 0])
     for t in range(CONTEXT - 1):
         belief = model.infer(
-            model.predict(belief.features, logged.action[:, t]), batch.embedding[:, t + 1]
+            model.expected(belief.features, logged.action[:, t]), batch.embedding[:, t + 1]
         )
     context, taken = logged.latents[:, :CONTEXT], logged.action[:, :CONTEXT]
     other = -taken[:, -1]
     truth = what_ifs(dreamer, context, taken, other, torch.Generator().manual_seed(0))
-    there, here = (model.predict(belief.features, a).mean for a in (other, taken[:, -1]))
+    there, here = (model.expected(belief.features, a).mean for a in (other, taken[:, -1]))
     assert (there - here - truth).square().mean() < 0.2 * truth.square().mean()
 
 

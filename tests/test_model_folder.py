@@ -20,12 +20,15 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from tiny_world import make_logged, make_world_model
 
+from wm_gym.envs.dream_starts import prefill_of
+from wm_gym.models.colours import to_colour
 from wm_gym.models.folder import CONFIG, LOGGED, STARTS, files_of, located
 from wm_gym.models.keypoints.kind import KEYPOINTS
 from wm_gym.models.keypoints.local_model import KeypointLocalModel
 from wm_gym.models.logged import Logged
-from wm_gym.models.noise import normal_noise
+from wm_gym.models.noise import shaped_noise
 from wm_gym.models.starts import Start, Starts
+from wm_gym.models.trees import leaves
 from wm_gym.models.world_model import Card, WorldModel
 
 pytestmark = pytest.mark.usefixtures("unchecked_types")  # as in production
@@ -89,26 +92,29 @@ def join(header: object, tensors: bytes) -> bytes:
 
 def rollout(model: WorldModel, steps: int = 5) -> torch.Tensor:
     """All numbers that a dream consists of, from the model's first start."""
-    start = model.starts[0]
-    state = model.begin(*(torch.from_numpy(a)[None] for a in (start.frames, start.action)))
-    action = torch.linspace(-1, 1, steps * model.action_size).reshape(steps, 1, -1)
+    prefill = prefill_of([model.starts[0]], model.spec.prefill, model.device)
+    begun = model.begin(prefill)
+    state, told = begun.state, leaves(begun)
+    action = torch.linspace(-1, 1, steps * model.spec.action_size).reshape(steps, 1, -1)
     local = model.local_model
-    features = local.begin(local.embed(torch.from_numpy(start.frames[-1:]))).features
-    told = [features]
+    embedding = local.embed(prefill.frames[:, -1], prefill.proprio[:, -1])
+    features = local.begin(embedding, prefill.task)
+    told += [features]
     for step in range(steps):
-        noise = normal_noise(torch.tensor([7]), torch.tensor([step]), model.latent_size)
-        out = model.step(state, action[step], noise, model.sigmas(model.card.denoising_steps))
-        state = out.state
-        frame = model.decode(state.latents[:, -1])
-        features = local.follow(features, action[step], local.embed(frame))
-        told += [state.latents, state.error, out.reward, out.coverage, frame, features]
-        told += [local.reward_of(features, action[step]), local.coverage_of(features)]
-        told += [local.reconstruct(features), local.predict(features, action[step]).deviation]
+        noise = shaped_noise(torch.tensor([7]), torch.tensor([step]), model.spec.noise_shape)
+        out = model.step(state, action[step], noise)
+        state, seen = out.state, model.decode(out.state)
+        frame = to_colour(seen.frames)
+        features = local.follow(features, action[step], local.embed(frame, seen.proprio))
+        told += [*leaves(out), seen.frames, frame, features]
+        told += [local.reward_of(features, action[step]), local.progress_of(features)]
+        told += [local.reconstruct(features), local.expected(features, action[step]).deviation]
+        told += [model.picture(features).frames]
     return torch.cat([each.flatten().double() for each in told])
 
 
 def settings(model: WorldModel) -> list[dict]:
-    parts = (model.autoencoder, model.global_model, model.heads, model.local_model)
+    parts = KEYPOINTS.parts_of(model.global_model, model.local_model).values()
     return [{k: v for k, v in part.config.items() if not k.startswith("_")} for part in parts]
 
 
@@ -327,7 +333,7 @@ def test_what_is_not_only_a_world_model_is_not_overwritten(tmp_path):
 def broken(kind: str) -> WorldModel:
     model = make_world_model(seed=1)
     if kind == "weights":
-        model.heads.reward[0].weight.fill_(torch.nan)
+        model.global_model.heads.reward[0].weight.fill_(torch.nan)
     elif kind == "starts":
         model.starts = make_world_model("Dot").starts
     elif kind == "logged":
@@ -638,7 +644,7 @@ def changed(config: dict, path: str, value: object) -> None:
     ("parts.global_model.config.action_encoding", "one-hot", "action_encoding 'one-hot', expected"),
     ("parts.global_model.config.change_scale", 0.0, "change_scale is 0.0, expected 1e-06 to 1e"),
     ("parts.global_model.config.sigma_min", -0.1, "sigma_min is -0.1, expected 1e-06"),
-    ("parts.local_model.class", "Heads", "expected one of class KeypointLocalModel"),
+    ("parts.local_model.class", "Heads", "expected one of class LocalModel"),
     ("parts.local_model.config.patch", 7, "patch is 7, expected a divisor of the frame's 96×96"),
     ("parts.local_model.config.frame_shape", [90, 96, 3], "a divisor of the frame's 90×96"),
     ("parts.local_model.config.frame_shape", [48, 96, 3], "parts disagree: .* frames of "),
@@ -682,9 +688,9 @@ def test_parts_that_do_not_fit_together_are_refused(folder, tmp_path):
 
 
 @pytest.mark.parametrize(("changes", "reason"), [
-    ({"keypoints": 5}, "parts disagree: latents of {8, 10}, actions of {2} numbers, frames of"),
-    ({"action_size": 3}, "parts disagree: latents of {8}, actions of {2, 3} numbers, frames of"),
-    ({"frame_shape": (96, 96, 1)}, "actions of {2} numbers, frames of {("),
+    ({"keypoints": 5}, "parts disagree: latents of {8, 10}"),
+    ({"action_size": 3}, "parts disagree: actions of {2, 3} numbers, frames of {(96, 96, 3)}"),
+    ({"frame_shape": (96, 96, 1)}, "parts disagree: actions of {2} numbers, frames of {("),
     ({"memory": 13}, None),
 ])  # fmt: skip
 def test_a_local_model_of_other_sizes_is_refused_unless_they_are_its_own(folder, changes, reason):

@@ -18,6 +18,7 @@ from wm_gym.models.keypoints.local_model import KeypointLocalModel
 from wm_gym.models.keypoints.surrogate import KeypointSurrogate
 from wm_gym.models.logged import Logged
 from wm_gym.models.rewards import are_rare, rare_rewards, reward_loss
+from wm_gym.models.trees import rows
 from wm_gym.training.keypoints.heads import JudgingLoss
 from wm_gym.training.keypoints.latents import LatentBatch
 from wm_gym.training.keypoints.local_model import FilterBatch, Filtering, FilteringLoss
@@ -166,7 +167,7 @@ def test_refreshing_keeps_to_what_a_rare_event_pays(events):
     surrogate = KeypointSurrogate(local_model, events.logged, learning_rate=1e-2)
     steps, draw = events.logged.transitions(local_model), torch.Generator().manual_seed(0)
     for _ in range(UPDATES):
-        surrogate.refresh(steps[torch.randint(len(steps), (512,), generator=draw)])
+        surrogate.refresh(rows(steps, torch.randint(len(steps), (512,), generator=draw)))
     said = surrogate.reward_of(steps.next_features, steps.action)
     tell(said, steps.reward, events.paying.flatten(), expected(events), rare=True)
 
@@ -259,7 +260,7 @@ def test_what_is_remarked_after_training_is_of_the_logged_steps(events):
     )
     np.testing.assert_array_equal(true, batch.reward.flatten().numpy())
     with torch.no_grad():
-        first = local_model.begin(batch.latents[:1, 0]).features
+        first = local_model.begin(batch.latents[:1, 0], torch.zeros(1, dtype=torch.int64))
         features = local_model.follow(first, batch.action[:1, 0], batch.latents[:1, 1])
         expected = local_model.reward_of(features, batch.action[:1, 0])
     assert said[0] == pytest.approx(float(expected), rel=1e-5)

@@ -13,6 +13,7 @@ from wm_gym.data import Dataset, Windows
 from wm_gym.data.collect import Recipe, collect_episodes
 from wm_gym.models.colours import to_colour, to_unit
 from wm_gym.models.keypoints.heads import Heads
+from wm_gym.models.protocol import ModelSpec
 from wm_gym.programs.train_run import _save as save_part
 from wm_gym.training.checkpoint import load_checkpoint, save_checkpoint
 from wm_gym.training.encoding import encode_dataset
@@ -192,8 +193,15 @@ def test_training_leaves_the_global_generators_alone(dots, latents):
         assert torch.equal(torch.get_rng_state(), before)
 
 
+def spec(dataset, prefill):
+    return ModelSpec(
+        frame_shape=dataset.spec.picture, action_size=dataset.spec.action_size, noise_shape=(6,),
+        prefill=prefill,
+    )  # fmt: skip
+
+
 def test_starts_are_whole_windows_and_first_frames(dots):
-    starts = choose_starts(dots, count=20, context=4, seed=0)
+    starts = choose_starts(dots, spec(dots, prefill=4), count=20, seed=0)
     lengths = [len(starts[i].frames) for i in range(20)]
     assert sorted(set(lengths)) == [1, 4]
     assert lengths.count(1) == 10
