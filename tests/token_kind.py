@@ -159,11 +159,11 @@ class TokenLocalModel(ModelMixin, ConfigMixin):
         action_size: int = 3,
         proprio_size: int = 2,
         tasks: int = 2,
-        memory: int = 12,
+        memory: int = 16,
     ) -> None:
         super().__init__()
-        self.see = nn.Linear(frame_shape[2] + proprio_size, 6)
-        self.gru = nn.GRUCell(6 + action_size, memory)
+        self.see = nn.Linear(frame_shape[2] + proprio_size, 16)
+        self.gru = nn.GRUCell(16 + action_size, memory)
         self.outlook = nn.Linear(memory + tasks + action_size, memory)
         self.reward = nn.Linear(memory + tasks + action_size, 1)
         self.progress = nn.Linear(memory + tasks, 1)
@@ -183,7 +183,7 @@ class TokenLocalModel(ModelMixin, ConfigMixin):
 
     @property
     def embedding_size(self):
-        return 6
+        return 16
 
     @property
     def feature_size(self):
