@@ -142,16 +142,18 @@ def test_the_parts_of_a_step_are_shares_of_it(folder, tmp_path, monkeypatch, cap
 
 def test_flops_are_two_for_each_weight_and_place_it_is_used_at(folder):
     model = make_world_model()
-    linear = [m for m in model.global_model.modules() if isinstance(m, nn.Linear)]
+    autoencoder, denoiser = model.global_model.autoencoder, model.global_model.denoiser
+    flops = model.kind.flops(model.global_model, model.local_model)
+    linear = [m for m in denoiser.modules() if isinstance(m, nn.Linear)]
     expected = 2 * sum(m.weight.numel() for m in linear)
-    assert bench_profile.denoiser_flops(model) == expected
-    painter = model.autoencoder.painter
-    cells = math.prod(model.autoencoder.place.shape[-2:])
+    assert flops["denoiser"] == expected
+    painter = autoencoder.painter
+    cells = math.prod(autoencoder.place.shape[-2:])
     wide = {id(m) for m in [painter.down, *painter.wide.modules()]}
     places = {True: cells // 4, False: cells}
     convs = [m for m in painter.modules() if isinstance(m, nn.Conv2d)]
     expected = 2 * sum(m.weight.numel() * places[id(m) in wide] for m in convs)
-    assert bench_profile.painter_flops(model) == expected
+    assert flops["painter"] == expected
 
 
 @pytest.mark.parametrize("settings", [{"seconds": 0}, {"rounds": 0}])

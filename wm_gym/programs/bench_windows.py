@@ -172,7 +172,7 @@ def _lent(
 ) -> tuple[Tensor, Tensor]:
     """As the gradient hook does it."""
     with torch.no_grad():
-        truth = local.follow(obs, action, local.embed(colours, colours.new_zeros(len(colours), 0)))
+        truth = local.follow(obs, action, local.embed(colours, obs.new_zeros(len(obs), 0)))
     features = swap(truth, surrogate.predict(obs, action))
     return features, surrogate.reward_of(features, action)
 
