@@ -41,7 +41,10 @@ def test_its_record_describes_it(env_id):
     assert env.action_space == gym.spaces.Box(-1, 1, (system.action_size,), np.float32)
     assert env.metadata["render_fps"] == system.fps
     assert info["state"].shape == (len(system.state_names),)
-    assert set(info) == {"coverage", "best_coverage", "is_success", "state", "contact"}
+    assert set(info) == {
+        "progress", "best_progress", "coverage", "best_coverage", "is_success", "task", "state",
+        "contact",
+    }  # fmt: skip
     assert env.unwrapped.task_description == system.tasks[0].description
     assert env.get_wrapper_attr("_max_episode_steps") == system.horizon
     assert env.spec.max_episode_steps is None  # a TimeLimit would hide the gradient hook
@@ -59,6 +62,8 @@ def test_info_tells_coverage_best_and_success_of_the_system(env_id):
         best = max(best, info["coverage"])
         assert info["coverage"] == pytest.approx(float(system.coverage(info["state"])))
         assert info["best_coverage"] == best
+        assert (info["progress"], info["best_progress"]) == (info["coverage"], best)
+        assert info["task"] == 0
         assert info["is_success"] is (info["coverage"] > 0.3)
         assert reward == float(system.reward(before, action, info["state"]))
 
@@ -126,12 +131,12 @@ def test_a_snapshot_remembers_the_clock_and_the_best():
     env.reset(seed=0, options={"state": [44.0, 16, 9]})
     for _ in range(3):
         env.step(np.ones(3))
-    state, best = env.get_state(), env.get_state().best_coverage
+    state, best = env.get_state(), env.get_state().best_progress
     env.reset()
     env.set_state(state)
     flags = [env.step(np.ones(3))[3] for _ in range(2)]
     assert flags == [False, True]
-    assert env.get_state().best_coverage == best == 1.0
+    assert env.get_state().best_progress == best == 1.0
 
 
 @pytest.mark.parametrize("env_id", IDS)
@@ -237,12 +242,12 @@ def test_a_snapshot_says_everything_and_is_checked():
     env.step(np.array([0.5, 0, 0]))
     state = env.get_state()
     assert (state.seed, state.episode, state.elapsed, state.over) == (7, 1, 1, False)
-    assert state.coverage == env._info()["coverage"]
+    assert state.progress == env._info()["progress"]
     other = gym.make("Real-Dot-v0").unwrapped
     other.set_state(state)
     assert other.np_random_seed == 7
     again = other.get_state()
-    assert (again.world, again.coverage, again.episode) == (state.world, state.coverage, 1)
+    assert (again.world, again.progress, again.episode) == (state.world, state.progress, 1)
     assert again.rng.bit_generator.state == state.rng.bit_generator.state
     with pytest.raises(ValueError, match="of Dot, expected one of PushT"):
         gym.make("Real-PushT-v0").unwrapped.set_state(state)
@@ -269,10 +274,12 @@ def test_a_vector_answers_for_single_environments():
     sync.reset(seed=0)
     for name in ("observation_space", "action_space", "task", "np_random_seed", "render_mode"):
         assert env.get_attr(name) == sync.get_attr(name)
-    env.set_attr("task", "another")
-    assert env.call("task") == ("another",) * 3
+    env.set_attr("render_mode", "another")
+    assert env.call("render_mode") == ("another",) * 3
     with pytest.raises(ValueError, match="shared by all 3"):
-        env.set_attr("task", ["a", "b", "c"])
+        env.set_attr("render_mode", ["a", "b", "c"])
+    with pytest.raises(AttributeError, match="task"):
+        env.set_attr("task", "another")  # a reset's option asks for one
     with pytest.raises(ValueError, match="alone"):
         env.call("reset")
 
@@ -298,7 +305,7 @@ def test_a_simulator_that_is_not_what_its_record_says_is_refused():
     ):
         world = SimulatedWorld(dataclasses.replace(DOT, **changes), "Real-Dot-v0", 1)
         with pytest.raises(ValueError, match=words):
-            world.start(np.ones(1, bool), [np.random.default_rng(0)], None)
+            world.start(np.ones(1, bool), [np.random.default_rng(0)], world.given({}))
 
 
 def test_module_prefix_and_json_specs():
