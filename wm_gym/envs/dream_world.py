@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -112,6 +112,16 @@ class DreamWorld:
         self.now: Dreams = trees.zeros(self._like, num_envs)
         """All of them, without gradients; replaced as they go on, never changed."""
 
+        self._filtered = np.ones(num_envs, bool)
+        """Whose filter has seen the last frame: a dream of pictures filters only where it must."""
+
+        self.waits = model.device.type == "cpu"
+        """Whether each step is looked at before the next, which costs nothing on a CPU. Elsewhere
+        steps with gradients are not waited for; `settle` looks at all of them."""
+
+        self._doubted: list[tuple[np.ndarray, Any]] = []
+        """Environments and what was computed for them, still to be looked at."""
+
     @property
     def observation_space(self) -> Space[Any]:
         if self.filtering:
@@ -156,7 +166,7 @@ class DreamWorld:
         seen = starts if given.starts is not None else [last_frame(start) for start in starts]
 
         def function(*inputs: Any) -> Dreams:
-            return begun(self.model, *inputs, filtered=self.filtering)
+            return begun(self.model, *inputs)
 
         with untracked():
             features = self.filter.of(seen) if self.filtering else self.now.features[chosen]
@@ -164,7 +174,7 @@ class DreamWorld:
             key = torch.from_numpy(np.array(keys, np.int64)).to(self.model.device)
             fresh = self._computed(function, prefill, features, key)
         finite(chosen, fresh.outcome, fresh.state, fresh.features)
-        self.place(chosen, fresh)
+        self.place(chosen, fresh, filtered=self.filtering)
 
     def _start(self, rng: np.random.Generator, given: "Asked", i: int) -> Start:
         task = given.task[i]
@@ -184,7 +194,12 @@ class DreamWorld:
         with untracked():
             acted = torch.from_numpy(action[which]).to(self.model.device)
             step = self.dreamt(trees.rows(self.now, self._index(chosen)), acted, self.filtering)
-        return self.accept(chosen, step)
+        after = trees.detached(step.dreams)
+        finite(chosen, after.outcome, after.state, after.features)
+        self.place(chosen, after, filtered=self.filtering)
+        reward = np.zeros(self.num_envs)
+        reward[chosen] = after.outcome.reward.cpu().numpy()
+        return reward
 
     def dreamt(self, dreams: Dreams, action: Float[Tensor, "n a"], filtering: bool) -> Step:
         """One step of some dreams, differentiable; nothing is changed by it."""
@@ -199,22 +214,28 @@ class DreamWorld:
         step: Step = self._computed(function, dreams, action)
         return step
 
-    def accept(self, chosen: Int[np.ndarray, "n"], step: Step) -> Float[np.ndarray, "b"]:
-        """Go on from there, if all of it is finite; the rewards, 0 for the others."""
+    def accept(self, chosen: Int[np.ndarray, "n"], step: Step, *, filtered: bool) -> None:
+        """Go on from there; where all of it has to be finite first, it is waited for."""
         after = trees.detached(step.dreams)
-        finite(chosen, after.outcome, after.state, after.features)
-        self.place(chosen, after)
-        reward = np.zeros(self.num_envs)
-        reward[chosen] = after.outcome.reward.cpu().numpy()
-        return reward
+        self._doubted.append((chosen, (after.outcome, after.state, after.features)))
+        if self.waits:
+            self.settle()
+        self.place(chosen, after, filtered=filtered)
 
-    def place(self, chosen: Int[np.ndarray, "n"], dreams: Dreams) -> None:
+    def settle(self) -> None:
+        """FloatingPointError where anything that was not looked at yet is not finite."""
+        doubted, self._doubted = self._doubted, []
+        for chosen, computed_ in doubted:
+            finite(chosen, computed_)
+
+    def place(self, chosen: Int[np.ndarray, "n"], dreams: Dreams, *, filtered: bool) -> None:
         with untracked():
             self.now = trees.put(self.now, self._index(chosen), dreams)
+        self._filtered[chosen] = filtered
 
     def catch_up(self) -> None:
         """Let filters see what they have not, as far as the model recalls it."""
-        behind = np.flatnonzero(~self.now.filtered.cpu().numpy())
+        behind = np.flatnonzero(~self._filtered)
         if not len(behind):
             return
         late = trees.rows(self.now, self._index(behind))
@@ -230,8 +251,7 @@ class DreamWorld:
             action = nothing if known is None else known.action
             features = self.filter.through(frames, proprio, action, late.task)
         finite(behind, features)
-        filtered = torch.ones_like(late.filtered)
-        self.place(behind, dataclasses.replace(late, features=features, filtered=filtered))
+        self.place(behind, dataclasses.replace(late, features=features), filtered=True)
 
     def _index(self, chosen: Int[np.ndarray, "n"]) -> Int[Tensor, "n"]:
         return torch.from_numpy(chosen).to(self.model.device)
@@ -248,27 +268,8 @@ class DreamWorld:
             return {PIXELS: frames, PROPRIO: now.proprio[index].cpu().numpy()}
         return frames
 
-    def task(self) -> Int64[np.ndarray, "b"]:
-        return self.now.task.cpu().numpy().copy()
-
-    def progress(self) -> Float[np.ndarray, "b"]:
-        """NaN where nobody logged any: the head has learned nothing."""
-        if not self._covers:
-            return np.full(self.num_envs, np.nan)
-        return self.now.outcome.progress.cpu().numpy().astype(np.float64)
-
-    def success(self) -> Bool[np.ndarray, "b"] | None:
-        """None where it is as the system's threshold says."""
-        found = self.now.outcome.success
-        return None if found is None else found.cpu().numpy()
-
-    def ended(self) -> Bool[np.ndarray, "b"]:
-        if not self.ends:
-            return np.zeros(self.num_envs, bool)
-        return self.now.outcome.ended.cpu().numpy().copy()
-
-    def facts(self) -> dict[str, np.ndarray]:
-        return {"uncertainty": self.now.outcome.uncertainty.cpu().numpy().astype(np.float64)}
+    def noted(self) -> "NotedDreams":
+        return NotedDreams(self.now, covers=self._covers, ends=self.ends)
 
     def picture(self, i: int) -> UInt8[np.ndarray, "h w c"]:
         frame = self.now.frames[i].cpu().numpy()
@@ -328,7 +329,7 @@ class DreamWorld:
 
     def restore(self, i: int, snapshot: Any) -> None:
         with untracked():
-            self.place(np.array([i]), self._restored(snapshot))
+            self.place(np.array([i]), self._restored(snapshot), filtered=self.filtering)
 
     def _restored(self, snapshot: DreamState) -> Dreams:
         like, device = self._like, self.model.device
@@ -341,8 +342,38 @@ class DreamWorld:
             frames=torch.as_tensor(snapshot.frame)[None].to(device),
             proprio=torch.as_tensor(snapshot.proprio)[None].to(like.proprio),
             features=features,
-            filtered=torch.full_like(like.filtered, self.filtering),
             task=torch.full_like(like.task, snapshot.task),
             key=torch.full_like(like.key, snapshot.key),
             step=torch.full_like(like.step, snapshot.step),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class NotedDreams:
+    """What is noted of dreams at one moment; read from their device when it is asked for."""
+
+    dreams: Dreams
+    covers: bool = field(kw_only=True)
+    ends: bool = field(kw_only=True)
+
+    def task(self) -> Int64[np.ndarray, "b"]:
+        return self.dreams.task.cpu().numpy().copy()
+
+    def progress(self) -> Float[np.ndarray, "b"]:
+        """NaN where nobody logged any: the head has learned nothing."""
+        progress = self.dreams.outcome.progress
+        if not self.covers:
+            return np.full(len(progress), np.nan)
+        return progress.cpu().numpy().astype(np.float64)
+
+    def success(self) -> Bool[np.ndarray, "b"] | None:
+        found = self.dreams.outcome.success
+        return None if found is None else found.cpu().numpy()
+
+    def ended(self) -> Bool[np.ndarray, "b"]:
+        ended = self.dreams.outcome.ended
+        return ended.cpu().numpy().copy() if self.ends else np.zeros(len(ended), bool)
+
+    def facts(self) -> dict[str, np.ndarray]:
+        uncertainty = self.dreams.outcome.uncertainty
+        return {"uncertainty": uncertainty.cpu().numpy().astype(np.float64)}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from wm_gym.models.colours import as_colours, to_colour
@@ -29,10 +29,7 @@ class Dreams:
     frames: UInt8[Tensor, "b h w c"]
     proprio: Float[Tensor, "b p"]
     features: Float[Tensor, "b f"]
-    """What the local model's filter makes of all that was seen."""
-
-    filtered: Bool[Tensor, "b"]
-    """Whether it has seen the last frame: a dream of pictures filters only where it must."""
+    """What the local model's filter makes of all that it has seen."""
 
     task: Int64[Tensor, "b"]
     key: Int64[Tensor, "b"]
@@ -77,8 +74,7 @@ def following(
     return Step(
         dreams=Dreams(
             state=out.state, outcome=out.outcome, frames=frames, proprio=seen.proprio,
-            features=features, filtered=torch.full_like(dreams.filtered, filtering),
-            task=dreams.task, key=dreams.key, step=dreams.step + 1,
+            features=features, task=dreams.task, key=dreams.key, step=dreams.step + 1,
         ),
         colours=colours,
     )  # fmt: skip
@@ -89,15 +85,13 @@ def begun(
     prefill: Prefill,
     features: Float[Tensor, "b f"],
     key: Int64[Tensor, "b"],
-    *,
-    filtered: bool,
 ) -> Dreams:
     """From real frames; `features` are what a filter makes of them."""
     out = model.begin(prefill)
     return Dreams(
         state=out.state, outcome=out.outcome, frames=prefill.frames[:, -1],
         proprio=prefill.proprio[:, -1], features=features, task=prefill.task, key=key,
-        filtered=torch.full_like(prefill.known[:, 0], filtered), step=torch.zeros_like(key),
+        step=torch.zeros_like(key),
     )  # fmt: skip
 
 
@@ -114,4 +108,4 @@ def example(model: WorldModel) -> Dreams:
         task=count,
     )
     features = nothing.new_zeros(1, model.local_model.feature_size)
-    return begun(model, prefill, features, count, filtered=False)
+    return begun(model, prefill, features, count)

@@ -11,8 +11,9 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
 from jaxtyping import Bool, Float
 
+from wm_gym.envs.late_info import LateInfo
 from wm_gym.envs.snapshots import check_episode
-from wm_gym.envs.world import World
+from wm_gym.envs.world import Noted, World
 from wm_gym.types import Info
 
 
@@ -59,8 +60,19 @@ class EnvState:
     """What `elapsed` was as the episode began."""
 
 
-Move = Callable[[Bool[np.ndarray, "b"]], Float[np.ndarray, "b"]]
-"""Takes the worlds of these environments one step on; their rewards, 0 for the others."""
+Move = Callable[[Bool[np.ndarray, "b"]], Float[np.ndarray, "b"] | None]
+"""Takes the worlds of these environments one step on; their rewards, 0 for the others, or None
+where nobody waits for them."""
+
+
+@dataclass(kw_only=True, eq=False)
+class _Late:
+    """A step that nobody has looked at yet."""
+
+    which: Bool[np.ndarray, "b"]
+    noted: Noted
+    info: Info | None = None
+    """Once it is settled."""
 
 
 class Episodes:
@@ -78,6 +90,7 @@ class Episodes:
         self._success = np.zeros(n, bool)
         self.over = np.ones(n, bool)
         self.begun = np.zeros(n, bool)
+        self._late: list[_Late] = []
 
     def begin(
         self,
@@ -87,6 +100,7 @@ class Episodes:
         given: Any = None,
     ) -> None:
         """Start anew in those of `which`; a seed of None goes on with the generator there is."""
+        self.settle()
         rngs: list[np.random.Generator] = []
         for i in range(self.world.num_envs):
             seed, rng = seeds[i] if seeds else None, self.rngs[i]
@@ -97,7 +111,7 @@ class Episodes:
             rngs.append(rng)
         self.world.start(which, rngs, self.world.given({}) if given is None else given)
         self.episode[which] += 1
-        self._progress[which] = self.world.progress()[which]
+        self._progress[which] = self.world.noted().progress()[which]
         self._best[which], self._success[which] = self._progress[which], False
         self.elapsed[which] = self._first[which] = 0
         self.over[which], self.begun[which] = False, True
@@ -110,23 +124,38 @@ class Episodes:
 
     def advance(
         self, which: Bool[np.ndarray, "b"], move: Move
-    ) -> tuple[Float[np.ndarray, "b"], Bool[np.ndarray, "b"], Bool[np.ndarray, "b"]]:
-        """Reward, terminated, truncated; 0 and False for those not in `which`."""
+    ) -> tuple[Float[np.ndarray, "b"] | None, Bool[np.ndarray, "b"], Bool[np.ndarray, "b"]]:
+        """Reward, terminated, truncated; 0 and False for those not in `which`.
+
+        Where a move is not waited for, scores are noted and counted later, unless they may end
+        an episode.
+        """
         reward = move(which)
-        self._progress = np.where(which, self.world.progress(), self._progress)
-        self._best = np.maximum(self._best, self._progress)
-        self._success = np.where(which, self._solved(), self._success)
         self.elapsed += which
-        succeeded = self._success & self.rules.terminate_on_success
-        terminated = which & (succeeded | self.world.ended())
+        terminated = np.zeros_like(which)
+        self._late.append(_Late(which=which.copy(), noted=(noted := self.world.noted())))
+        ends = self.rules.terminate_on_success or self.world.ends
+        if reward is not None or ends:
+            self.settle()
+            succeeded = self._success & self.rules.terminate_on_success
+            terminated = which & (succeeded | noted.ended())
         truncated = which & (self.elapsed >= self.rules.horizon)
         self.over = np.where(which, terminated | truncated, self.over)
         return reward, terminated, truncated
 
-    def _solved(self) -> Bool[np.ndarray, "b"]:
-        if (known := self.world.success()) is not None:
+    def settle(self) -> None:
+        """Count what was only noted."""
+        late, self._late = self._late, []
+        for each in late:
+            self._progress = np.where(each.which, each.noted.progress(), self._progress)
+            self._best = np.maximum(self._best, self._progress)
+            self._success = np.where(each.which, self._solved(each.noted), self._success)
+            each.info = self._info(each.noted)
+
+    def _solved(self, noted: Noted) -> Bool[np.ndarray, "b"]:
+        if (known := noted.success()) is not None:
             return known
-        return self._progress > np.array(self.rules.success_thresholds)[self.world.task()]
+        return self._progress > np.array(self.rules.success_thresholds)[noted.task()]
 
     def check_begun(self) -> None:
         if not self.begun.all():
@@ -142,7 +171,24 @@ class Episodes:
     def info(self) -> Info:
         """Of every environment, each entry with a leading axis b; nothing of progress and success
         where nobody knows. Nothing has succeeded before the first step."""
-        told = {"task": self.world.task(), **self.world.facts()}
+        self.settle()
+        return self._info(self.world.noted())
+
+    def info_when_asked(self, shown: Callable[[Info], Info]) -> Info:
+        """`shown` of it, now or, if it was not waited for, at the first look."""
+        if not self._late:
+            return shown(self.info())
+        last = self._late[-1]
+
+        def read() -> Info:
+            self.settle()
+            assert last.info is not None
+            return shown(last.info)
+
+        return LateInfo(read)
+
+    def _info(self, noted: Noted) -> Info:
+        told = {"task": noted.task(), **noted.facts()}
         if np.isnan(self._progress).all():
             return told
         return {
@@ -156,6 +202,7 @@ class Episodes:
 
     def snapshot(self, i: int) -> EnvState:
         self.check_begun()
+        self.settle()
         return EnvState(
             system=self.world.system.name,
             kind=type(self.world).__name__,
@@ -184,6 +231,7 @@ class Episodes:
         self.world.check_snapshot(state.world)
 
     def restore(self, i: int, state: EnvState) -> None:
+        self.settle()
         self.world.restore(i, state.world)
         self.elapsed[i], self._first[i], self.over[i] = state.elapsed, state.first, state.over
         self._progress[i], self._best[i] = state.progress, state.best_progress

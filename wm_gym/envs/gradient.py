@@ -81,6 +81,7 @@ class GradientHook:
 
     def begin_window(self, gradient: str | None) -> Float[Tensor, "b *obs"]:
         self._check_observations()
+        self.world.settle()
         self._mode = self.default if gradient is None else checked_gradient(gradient)
         self._before = self._left = None
         return self.shown(self.world.now).clone()
@@ -100,7 +101,7 @@ class GradientHook:
             raise TypeError(f"action has dtype {action.dtype}, expected floating point numbers")
         if tuple(action.shape) != shape:
             raise ValueError(f"action has shape {tuple(action.shape)}, expected {shape} = {axes}")
-        if not torch.isfinite(action).all():
+        if self.world.waits and not torch.isfinite(action).all():
             raise ValueError(f"action is not finite: {action.tolist()}")
         return action.to(self._device, self._dtype).clamp(-1.0, 1.0)
 
@@ -193,10 +194,10 @@ class LentMove:
         self._hook, self._mode, self._action, self._before = hook, mode, action, before
         self._moved = np.zeros(len(action), bool)
 
-    def __call__(self, which: Bool[np.ndarray, "b"]) -> Float[np.ndarray, "b"]:
+    def __call__(self, which: Bool[np.ndarray, "b"]) -> None:
         self._moved = which.copy()
         if not which.any():
-            return np.zeros(len(which))
+            return
         world, through = self._hook.world, self._mode == "diffusion"
         chosen = np.flatnonzero(which)
         rows = torch.from_numpy(chosen).to(self._action.device)
@@ -206,10 +207,9 @@ class LentMove:
             acted = acted if through else acted.detach()
             filtering = self._hook.latent or self._mode == "surrogate"
             step = world.dreamt(before, acted, filtering)
-        reward = world.accept(chosen, step)
+        world.accept(chosen, step, filtered=filtering)
         how = {"none": self._plain, "surrogate": self._lent, "diffusion": self._own}
         self.successor = how[self._mode](step, rows)
-        return reward
 
     def step(
         self,

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box
-from jaxtyping import Bool, Float, Float32, Int64, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 
 from wm_gym.envs.latent_filter import LatentFilter
 from wm_gym.envs.loading import check_sizes
-from wm_gym.envs.world import SimulatedWorld
+from wm_gym.envs.world import Noted, SimulatedWorld
 from wm_gym.models.world_model import WorldModel
 
 
@@ -28,7 +28,7 @@ class LatentWorld:
     """Simulators whose observations are features; all else is as they are."""
 
     def __init__(self, world: SimulatedWorld, model: WorldModel, *, exact: bool) -> None:
-        self.system, self.num_envs = world.system, world.num_envs
+        self.system, self.num_envs, self.ends = world.system, world.num_envs, world.ends
         if model.card.system != self.system.name:
             raise ValueError(
                 f"the world model is of {model.card.system!r}, expected {self.system.name!r}"
@@ -72,20 +72,8 @@ class LatentWorld:
     def observations(self, which: Bool[np.ndarray, "b"]) -> Float32[np.ndarray, "n f"]:
         return self._filter.observations(which)
 
-    def task(self) -> Int64[np.ndarray, "b"]:
-        return self._world.task()
-
-    def progress(self) -> Float[np.ndarray, "b"]:
-        return self._world.progress()
-
-    def success(self) -> Bool[np.ndarray, "b"] | None:
-        return self._world.success()
-
-    def ended(self) -> Bool[np.ndarray, "b"]:
-        return self._world.ended()
-
-    def facts(self) -> dict[str, np.ndarray]:
-        return self._world.facts()
+    def noted(self) -> Noted:
+        return self._world.noted()
 
     def picture(self, i: int) -> UInt8[np.ndarray, "h w c"]:
         return self._world.picture(i)

@@ -4,7 +4,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from wm_gym.envs.actions import checked_action
 from wm_gym.envs.episodes import EnvState, Episodes, Move, Rules
@@ -32,7 +32,7 @@ class WorldEnv(gym.Env[Any, np.ndarray]):
     @property
     def task(self) -> str:
         """What is asked now, in a sentence."""
-        return str(self.system.tasks[int(self._episodes.world.task()[0])].description)
+        return str(self.system.tasks[int(self._episodes.world.noted().task()[0])].description)
 
     @property
     def task_description(self) -> str:
@@ -61,18 +61,17 @@ class WorldEnv(gym.Env[Any, np.ndarray]):
         assert self.action_space.shape is not None
         action = checked_action(action, self.action_space.shape, axes="action_space.shape")
         world = self._episodes.world
-        reward, terminated, truncated = self._stepped(
-            lambda which: world.advance(action[None], which)
-        )
-        return self._obs(), reward, terminated, truncated, self._info()
+        reward, *ends = self._stepped(lambda which: world.advance(action[None], which))
+        assert reward is not None
+        return self._obs(), float(reward[0]), *ends, self._info()
 
-    def _stepped(self, move: Move) -> tuple[float, bool, bool]:
+    def _stepped(self, move: Move) -> tuple[Float[np.ndarray, "b"] | None, bool, bool]:
         """One step, however the world moves."""
         self._episodes.check_begun()
         self._episodes.check_running()
         reward, terminated, truncated = self._episodes.advance(_ALL, move)
         self._show()
-        return float(reward[0]), bool(terminated[0]), bool(truncated[0])
+        return reward, bool(terminated[0]), bool(truncated[0])
 
     def render(self) -> UInt8[np.ndarray, "h2 w2 c"] | None:
         self._episodes.check_begun()

@@ -33,7 +33,9 @@ Step = tuple[Obs, Float64[np.ndarray, "b"], Bool[np.ndarray, "b"], Bool[np.ndarr
 class Stepped:
     """What a step did to the episodes; observations are asked for."""
 
-    reward: Float64[np.ndarray, "b"]
+    reward: Float64[np.ndarray, "b"] | None
+    """None where it was not waited for."""
+
     terminated: Bool[np.ndarray, "b"]
     truncated: Bool[np.ndarray, "b"]
     begun: Bool[np.ndarray, "b"]
@@ -87,7 +89,9 @@ class WorldVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
     @property
     def task(self) -> str | tuple[str, ...]:
         """What is asked now, in a sentence; one each where the system has several."""
-        each = tuple(str(self.system.tasks[i].description) for i in self._episodes.world.task())
+        each = tuple(
+            str(self.system.tasks[i].description) for i in self._episodes.world.noted().task()
+        )
         return each[0] if len(self.system.tasks) == 1 else each
 
     @property
@@ -141,14 +145,9 @@ class WorldVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             actions, self.action_space.shape, axes="(num_envs, *single_action_space.shape)"
         )
         world = self._episodes.world
-        stepped = self._stepped(lambda which: world.advance(actions, which))
-        return (
-            self._observations(),
-            stepped.reward,
-            stepped.terminated,
-            stepped.truncated,
-            stepped.info,
-        )
+        went = self._stepped(lambda which: world.advance(actions, which))
+        assert went.reward is not None
+        return self._observations(), went.reward, went.terminated, went.truncated, went.info
 
     def _stepped(self, move: Move) -> "Stepped":
         """One step in this autoreset mode, however the world moves."""
@@ -167,11 +166,14 @@ class WorldVectorEnv(VectorEnv[Any, np.ndarray, np.ndarray]):
             info = self._final(over)
             episodes.begin(over)
             begun = begun | over
-        info |= masked(episodes.info(), self._all)
+        told = episodes.info_when_asked(lambda info: masked(info, self._all))
         return Stepped(
-            reward=reward.astype(np.float64), terminated=terminated, truncated=truncated,
-            begun=begun, info=info,
-        )  # fmt: skip
+            reward=None if reward is None else reward.astype(np.float64),
+            terminated=terminated,
+            truncated=truncated,
+            begun=begun,
+            info=info | told if info else told,
+        )
 
     def _final(self, over: Bool[np.ndarray, "b"]) -> Info:
         final_obs = np.full(self.num_envs, None, dtype=object)

@@ -19,11 +19,33 @@ Observations: TypeAlias = np.ndarray | dict[str, np.ndarray]
 
 
 @runtime_checkable
+class Noted(Protocol):
+    """What shells tell of n systems at one moment; asked for when it is needed."""
+
+    def task(self) -> Int64[np.ndarray, "b"]:
+        """What is asked of each, by its index in `system.tasks`."""
+
+    def progress(self) -> Float[np.ndarray, "b"]:
+        """Within [0, 1]; NaN, in all of them, where nobody knows."""
+
+    def success(self) -> Bool[np.ndarray, "b"] | None:
+        """Whether the task is solved; None: where progress is above its threshold."""
+
+    def ended(self) -> Bool[np.ndarray, "b"]:
+        """Whether its last step was the last one there can be."""
+
+    def facts(self) -> dict[str, np.ndarray]:
+        """More that `info` should say, each with a leading axis b."""
+
+
+@runtime_checkable
 class World(Protocol):
     """n systems. All arrays have them first; what is returned is the caller's to keep."""
 
     system: System
     num_envs: int
+    ends: bool
+    """Whether there can be any end but that of time."""
 
     @property
     def observation_space(self) -> Space[Any]:
@@ -45,20 +67,8 @@ class World(Protocol):
     def observations(self, which: Bool[np.ndarray, "b"]) -> Observations:
         """Of those of `which`, each of the observation space."""
 
-    def task(self) -> Int64[np.ndarray, "b"]:
-        """What is asked of each, by its index in `system.tasks`."""
-
-    def progress(self) -> Float[np.ndarray, "b"]:
-        """Within [0, 1]; NaN, in all of them, where nobody knows."""
-
-    def success(self) -> Bool[np.ndarray, "b"] | None:
-        """Whether the task is solved; None: where progress is above its threshold."""
-
-    def ended(self) -> Bool[np.ndarray, "b"]:
-        """Whether its last step was the last one there can be."""
-
-    def facts(self) -> dict[str, np.ndarray]:
-        """More that `info` should say, each with a leading axis b."""
+    def noted(self) -> "Noted":
+        """What the shells keep of this moment."""
 
     def picture(self, i: int) -> UInt8[np.ndarray, "h w c"]: ...
 
@@ -141,6 +151,7 @@ class SimulatedWorld:
         self.num_envs = num_envs
         self._proprioceptive = obs_type == "dict"
         self._default, self._task = task, np.zeros(num_envs, np.int64)
+        self.ends = False
         self._simulators = [system.make_simulator(simulator) for _ in range(num_envs)]
         self._state = np.zeros((num_envs, len(system.state_names)))
         self._checked = False
@@ -232,6 +243,9 @@ class SimulatedWorld:
 
     def proprio(self, which: Bool[np.ndarray, "b"]) -> Float32[np.ndarray, "n p"]:
         return self.system.proprio_of(self._state[which])
+
+    def noted(self) -> Noted:
+        return self
 
     def task(self) -> Int64[np.ndarray, "b"]:
         return self._task.copy()

@@ -201,6 +201,10 @@ def _config(folder: Path) -> dict[str, Any]:
             raise ValueError(f"facts is {_shown(config['facts'])}, expected a dictionary")
         if type(config.get("kind", DEFAULT)) is not str:
             raise ValueError(f"kind is {_shown(config['kind'])}, expected a str")
+        if len(config.get("kind", DEFAULT)) > LONGEST_NAME:
+            raise ValueError(
+                f"kind is {_shown(config['kind'])}, expected up to {LONGEST_NAME} letters"
+            )
         known = kind_named(config.get("kind", DEFAULT)).parts
         if set(config["parts"]) != set(known):
             raise ValueError(f"parts are {_shown(sorted(config['parts']))}, expected {[*known]}")
