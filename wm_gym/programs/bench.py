@@ -1,6 +1,7 @@
 """`wm-gym bench`: how fast things are, on this machine, in one run."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -42,7 +43,7 @@ class Bench:
     """A JSON file for the figures."""
 
     def __post_init__(self) -> None:
-        if not (self.seconds > 0 and self.rounds >= 1):
+        if not (0 < self.seconds < math.inf and self.rounds >= 1):
             raise ValueError(
                 f"seconds is {self.seconds} and rounds {self.rounds}, expected both above 0"
             )

@@ -14,6 +14,7 @@ from wm_gym.programs.bench_diamond import STEPS, diamond_sized, dreaming, size_o
 from wm_gym.programs.bench_systems import batched, gym_pusht, ours
 from wm_gym.programs.bench_timing import Speed, Step, in_turns
 from wm_gym.programs.machine import cores
+from wm_gym.programs.options import check_denoising_steps, check_least
 
 Dtype = Literal["float32", "bfloat16"]
 PEER = "DIAMOND-sized"
@@ -42,6 +43,10 @@ class Dreams:
     def __post_init__(self) -> None:
         if not (self.num_envs and self.denoising_steps and self.dtypes):
             raise ValueError("expected at least one of num_envs, denoising_steps and dtypes")
+        check_denoising_steps(*self.denoising_steps)
+        for name in ("num_envs", "peer_batches", "compiled_envs"):
+            for number in getattr(self, name):
+                check_least(1, **{name: number})
 
 
 def bench_dream(dreams: Dreams, *, seconds: float, rounds: int) -> dict[str, Any]:

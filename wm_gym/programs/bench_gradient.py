@@ -17,6 +17,7 @@ from wm_gym.programs.bench_systems import batched
 from wm_gym.programs.bench_timing import Speed, Step, in_turns
 from wm_gym.programs.bench_windows import Dtype, Memory, Mode, Window, memory_of, step_of
 from wm_gym.programs.machine import cores
+from wm_gym.programs.options import check_least
 from wm_gym.programs.progress import each
 
 MIB = 1 << 20
@@ -49,6 +50,8 @@ class Gradients:
     def __post_init__(self) -> None:
         if not (self.window_envs and self.window_dtypes):
             raise ValueError("expected at least one of window_envs and window_dtypes")
+        for number in self.window_envs:
+            check_least(1, window_envs=number)
         for name in ("window", "peer_frames", "obs_envs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")

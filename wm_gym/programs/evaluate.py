@@ -34,6 +34,7 @@ from wm_gym.evaluation.rollouts import (
 )
 from wm_gym.models.world_model import DTYPES, WorldModel
 from wm_gym.programs.machine import machine
+from wm_gym.programs.options import check_denoising_steps, check_least
 from wm_gym.programs.progress import Bar, each
 from wm_gym.storage.files import write_atomically
 from wm_gym.systems import System
@@ -96,8 +97,8 @@ class Evaluate:
         for name in ("rollouts", "transitions", "filmed"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
-        if self.denoising_steps is not None and not 1 <= self.denoising_steps <= 100:
-            raise ValueError(f"denoising_steps is {self.denoising_steps}, expected 1 to 100")
+        check_denoising_steps(self.denoising_steps)
+        check_least(0, seed=self.seed)
 
 
 @tyro.conf.configure(tyro.conf.OmitArgPrefixes)

@@ -51,6 +51,7 @@ from wm_gym.evaluation.rollouts import Probe, probe_of
 from wm_gym.models.world_model import WorldModel
 from wm_gym.programs.evaluate import facts_of, open_datasets
 from wm_gym.programs.machine import machine
+from wm_gym.programs.options import check_denoising_steps, check_least
 from wm_gym.programs.progress import Bar, each
 from wm_gym.storage.files import write_atomically
 from wm_gym.systems import System
@@ -110,8 +111,8 @@ class GradientCard:
             raise ValueError(f"deltas are {self.deltas}, expected numbers above 0 and up to 0.5")
         if not self.refreshes or min(self.refreshes) < 0:
             raise ValueError(f"refreshes are {self.refreshes}, expected numbers of 0 or more")
-        if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}, expected 0 or more")
+        check_denoising_steps(self.denoising_steps)
+        check_least(0, seed=self.seed)
 
 
 @tyro.conf.configure(tyro.conf.OmitArgPrefixes)

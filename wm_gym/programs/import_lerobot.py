@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from wm_gym.data.lerobot_import import Columns, LeRobotSource
-from wm_gym.programs.importing import bounds_given, import_from
+from wm_gym.programs.importing import bounds_given, check_numbers, import_from
 
 
 def import_lerobot(
@@ -35,6 +35,7 @@ def import_lerobot(
         picture: Height and width of the pictures; without it at most 128 pixels, larger become 96.
         system: A name for what it is of; without it the robot's type.
     """
+    check_numbers(picture)
     columns = Columns(
         picture=picture_key, action=action_key, reward=reward_key, terminated=terminated_key,
         state=state_key,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from wm_gym.data.minari import MinariSource, load_minari
-from wm_gym.programs.importing import bounds_given, import_from
+from wm_gym.programs.importing import bounds_given, check_numbers, import_from
 
 
 def import_minari(
@@ -30,6 +30,7 @@ def import_minari(
         picture: Height and width of the pictures; without it at most 128 pixels, larger become 96.
         system: A name for what it is of; without it the environment's id.
     """
+    check_numbers(picture, fps)
     given = bounds_given(low, high)
     loaded = load_minari(dataset)
     import_from(MinariSource(loaded, fps, picture_key, given, picture, system), out)

@@ -9,6 +9,7 @@ import pygame
 
 from wm_gym.envs.dream import DreamEnv
 from wm_gym.envs.real import RealEnv
+from wm_gym.programs.options import check_least
 from wm_gym.programs.play_controls import COMMANDS, Controls
 from wm_gym.programs.play_film import Film
 from wm_gym.programs.play_session import Session
@@ -53,8 +54,8 @@ def play(
         raise ValueError(f"speed is {speed}, expected more than 0, up to 1")
     if fps is not None and not 0 < fps <= REFRESH:
         raise ValueError(f"fps is {fps}, expected more than 0, up to {REFRESH}")
-    if arrow_steps < 0:
-        raise ValueError(f"arrow_steps is {arrow_steps}, expected 0 or more")
+    check_least(0, arrow_steps=arrow_steps, seed=seed)
+    check_least(1, horizon=horizon)
     rules: dict[str, Any] = {} if horizon is None else {"horizon": horizon}
     real, dream = opened(env_id, world_model, alone=alone, rules=rules)
     player = Player(

@@ -21,6 +21,7 @@ from wm_gym.models.starts import Start, Starts
 from wm_gym.models.world_model import Card, WorldModel
 from wm_gym.programs.failures import STOPPED
 from wm_gym.programs.memory import process_bytes
+from wm_gym.programs.options import check_least
 from wm_gym.programs.progress import Bar
 from wm_gym.systems import PUSH_T
 
@@ -49,6 +50,7 @@ class Soak:
             raise ValueError(
                 f"num_envs is {self.num_envs} and steps {self.steps}, expected both at least 1"
             )
+        check_least(0, seed=self.seed)
         if not self.growth > 0:
             raise ValueError(f"growth is {self.growth}, expected MiB above 0")
 

@@ -1,12 +1,13 @@
 """What can be chosen of a training run."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from wm_gym.data import Dataset, Windows
 from wm_gym.data.pixels import cell_of, cells_fit
+from wm_gym.programs.options import check_least
 from wm_gym.systems import Origin, registered_systems, system_named
 from wm_gym.systems.origin import LONGEST_TEXT, registered_as_logged
 from wm_gym.training.global_model import Dreaming
@@ -109,6 +110,11 @@ class Train:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         if (self.context or 2) < 1 or (self.patch or 1) < 1:
             raise ValueError(f"context is {self.context}, patch {self.patch}, expected at least 1")
+        check_least(0, save_minutes=self.save_minutes)
+        for part in (self.dreaming, self.filtering):
+            for name, value in asdict(part).items():
+                if isinstance(value, float):
+                    check_least(-math.inf if name == "sigma_mean" else 0, **{name: value})
         if self.sequence < 2:
             raise ValueError(f"sequence is {self.sequence}, expected at least 2 frames")
 
