@@ -29,23 +29,22 @@ SURROGATE_TIME, DIFFUSION_TIME, DIFFUSION_MEMORY, LATENT_SPEED = 0.5, 3.0, 10.0,
 @dataclass(frozen=True, kw_only=True)
 class Gradients:
     window: int = 16
-    """Steps that a gradient goes back."""
+    """How many steps a gradient goes back through."""
 
     window_envs: tuple[int, ...] = (16, 64)
-    """Dreams in one batch of windows."""
+    """How many environments to take gradients of in one batch, one or more numbers."""
 
     window_dtypes: tuple[Dtype, ...] = ("float32",)
-    """Number formats of the large parts in windows."""
+    """Number formats that the large networks compute in for gradients, one or more."""
 
     window_device: str = "cpu"
-    """Where windows are computed."""
+    """Device that gradients are computed on, such as 'cpu' or 'cuda:1'."""
 
     peer_frames: int = 32
-    """Frames, of all dreams together, in a window of the DIAMOND-sized network. Longer ones,
-    of 60 MB a frame and denoiser call, are reckoned from that."""
+    """How many frames to take gradients through with a network of DIAMOND's size."""
 
     obs_envs: int = 64
-    """Dreams in one batch, whose steps are shown as latents and as pixels."""
+    """Environments in one batch to compare observations of latents and of pixels."""
 
     def __post_init__(self) -> None:
         if not (self.window_envs and self.window_dtypes):
