@@ -29,6 +29,7 @@ from wm_gym.envs.dream import DreamEnv
 from wm_gym.models.folder import WORLD_MODEL
 from wm_gym.programs.collect import Job, collect
 from wm_gym.programs.evaluate import Evaluate, evaluate
+from wm_gym.programs.options import check_least
 from wm_gym.programs.train import PRESETS as TRAIN
 from wm_gym.programs.train import train
 from wm_gym.programs.train_config import Train
@@ -68,6 +69,10 @@ class OwnWorld:
 
     out: Path = Path("out/own_world")
     """Where everything goes."""
+
+    def __post_init__(self) -> None:
+        check_least(1, test_episodes=self.test_episodes, rollouts=self.rollouts)
+        check_least(1, window=self.window, filmed=self.filmed)
 
 
 PRESETS = {

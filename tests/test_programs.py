@@ -13,10 +13,12 @@ from types import SimpleNamespace
 import gymnasium as gym
 import psutil
 import pytest
+from tiny_world import make_world_model
 
 from wm_gym.data import Dataset
 from wm_gym.models.world_model import WorldModel
-from wm_gym.programs.evaluate import _folders
+from wm_gym.programs import evaluate, gradients
+from wm_gym.programs.evaluate import _folders, open_datasets
 from wm_gym.programs.train import _facts
 from wm_gym.programs.train_config import Train
 from wm_gym.training.checkpoint import load_checkpoint
@@ -75,6 +77,13 @@ def test_without_datasets_it_says_what_to_do_for_any_world():
     usual = ("play=no/such/folder",)
     with pytest.raises(FileNotFoundError, match=r"Give --data name=folder, .* `wm-gym collect`"):
         _folders(usual, usual)
+
+
+@pytest.mark.parametrize("program", [evaluate, gradients])
+def test_a_world_model_of_another_system_is_told_nothing_of_push_t_s_datasets(program, capsys):
+    with pytest.raises(ValueError, match=r"dreams of 'Dot', .*Give --data name=folder") as told:
+        open_datasets(program.DATA, program.DATA, make_world_model("Dot"))
+    assert "make data" not in str(told.value) + capsys.readouterr().out
 
 
 def test_a_module_in_this_folder_can_be_logged(tmp_path):

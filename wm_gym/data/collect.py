@@ -45,27 +45,26 @@ class Recipe:
     """Any Gymnasium id with a Box of actions; `module:Id-v0` imports the module first."""
 
     episodes: int = 100
-    """How many to log."""
+    """How many episodes to log."""
 
     behaviours: tuple[str, ...] = ()
-    """Equal shares of these, dealt out evenly; none: the system's play, or smooth and noisy. Push-T
-    has smooth, noisy, push, correct and expert; `module:function` is one of your own."""
+    """Who acts, an equal share of episodes each: names (smooth, noisy; Push-T has push, correct and
+    expert, too) or `module:function`s of yours. Without any: the environment's usual ones."""
 
     split: str = "play"
-    """What the episodes are for."""
+    """Name of the split that the dataset says its episodes are of."""
 
     steps: int = 150
     """Steps after which an episode is cut."""
 
     seed: int = 0
-    """Another seed, other episodes."""
+    """Seed of all episodes: equal seeds log equal episodes."""
 
     env_kwargs: Mapping[str, bool | int | float | str] = field(default_factory=dict)
-    """Passed to `gymnasium.make`."""
+    """Arguments for `gymnasium.make`, each as a name and a value."""
 
     picture: tuple[int, int] | None = None
-    """Height and width that frames are resized to; without it those of more than 128 pixels become
-    96 at the longer side."""
+    """Height and width that pictures are resized to; without it large ones become 96 pixels."""
 
     repeat: int = 1
     """Steps of the environment that an action is held for; rewards are summed."""

@@ -11,20 +11,20 @@ import gymnasium as gym
 from wm_gym.programs.failures import STOPPED, said
 
 PROGRAMS = {
-    "collect": "log a dataset",
-    "import-human": "human Push-T demonstrations as a dataset",
-    "import-lerobot": "a LeRobot v3 dataset that others wrote, as one of ours",
-    "import-minari": "a Minari dataset with pictures, as one of ours",
-    "export-minari": "a dataset of ours, as a Minari dataset",
-    "card": "what a dataset covers, as text and picture",
-    "train": "train a diffusion world model",
-    "evaluate": "how true a world model's dreams are",
-    "gradients": "whether the gradients that a dream lends are right",
-    "release": "a trained and evaluated world model, with its model card",
-    "report": "all that is known of a world model, as one HTML page",
-    "play": "the real system and its dream side by side, by mouse or keys",
-    "bench": "speed, on this machine",
-    "soak": "dream a million steps and watch memory",
+    "collect": "log a dataset of an environment",
+    "import-human": "convert human Push-T demonstrations to a dataset",
+    "import-lerobot": "convert a LeRobot v3 dataset to one that `train` takes",
+    "import-minari": "convert a Minari dataset with pictures to one that `train` takes",
+    "export-minari": "convert a dataset to a Minari dataset",
+    "card": "show what a dataset covers, as text and picture",
+    "train": "train a diffusion world model on a dataset",
+    "evaluate": "measure how far a world model's predictions are from the real system",
+    "gradients": "measure whether a world model's gradients are right",
+    "release": "copy a trained and evaluated world model, with a model card",
+    "report": "write what was measured of a world model as one HTML page",
+    "play": "steer the real system and its world model side by side, by mouse or keys",
+    "bench": "measure speed on this machine",
+    "soak": "run a world model for a million steps and watch memory",
 }
 """Each is a function of its name in a module of its name, imported when it is asked for."""
 
@@ -90,7 +90,9 @@ class _Name(str):
 
 def _usage() -> str:
     rows = [f"  wm-gym {name:<16}{text}" for name, text in PROGRAMS.items()]
-    return "\n".join(["usage: wm-gym PROGRAM ...; each has its own --help", "", *rows])
+    return "\n".join(
+        ["usage: wm-gym PROGRAM ...; `wm-gym PROGRAM --help` shows its options", "", *rows]
+    )
 
 
 def _show_warning(message: Warning | str, *_: object) -> None:

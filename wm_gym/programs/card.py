@@ -14,8 +14,8 @@ def card(folder: Path, /, verify: bool = False) -> None:
     """Print what a dataset covers; write its picture and numbers into its folder.
 
     Args:
-        folder: A dataset's folder.
-        verify: Hash all of it anew first, and say what is damaged.
+        folder: Folder of the dataset.
+        verify: Check all files against their hashes first, and say what is damaged.
     """
     dataset = Dataset.open(folder)
     if verify:

@@ -1,12 +1,13 @@
 """What can be chosen of a training run."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from wm_gym.data import Dataset, Windows
 from wm_gym.data.pixels import cell_of, cells_fit
+from wm_gym.programs.options import check_least
 from wm_gym.systems import Origin, registered_systems, system_named
 from wm_gym.systems.origin import LONGEST_TEXT, registered_as_logged
 from wm_gym.training.global_model import Dreaming
@@ -20,80 +21,92 @@ CONTEXT = 4
 @dataclass(frozen=True, kw_only=True)
 class Train:
     data: Path
-    """The dataset to learn from."""
+    """Folder of the dataset to learn from."""
 
     out: Path
-    """Where the model, its checkpoints, curves and pictures go; a run that is there goes on."""
+    """Folder for the model, its checkpoints and curves; a run that is in it goes on."""
 
     test: Path | None = None
-    """A dataset to film, real above dream; without it the one to learn from."""
+    """Dataset that pictures compare real and predicted frames of; without it that of --data."""
 
     autoencoder_of: Path | None = None
-    """Another run whose autoencoder to take instead of training one: for comparisons."""
+    """Folder of another run whose trained autoencoder is used instead of training one."""
 
     patch: int | None = None
-    """Pixels of a cell's side; without it about a sixteenth of the picture's."""
+    """Pictures are cut into squares of this many pixels; without it about 16 along a side."""
 
     context: int | None = None
-    """Frames to look back on; without it the system's own number, 4 where nobody registered it."""
+    """Last frames that predict the next one; without it the environment's number, or else 4."""
 
     keypoints: int = 16
-    """Of the autoencoder; the latent is their positions."""
+    """Keypoints that the autoencoder describes a frame by; their positions are the latent."""
 
     channels: int = 64
-    """Of the autoencoder."""
+    """Channels of the autoencoder's convolutions, a multiple of 8."""
 
     width: int = 512
-    """Of the global model."""
+    """Units in a layer of the global model, which predicts the next latent by diffusion."""
 
     blocks: int = 4
-    """Of the global model."""
+    """Residual blocks of the global model."""
 
     action_encoding: Literal["linear", "two-hot"] = "two-hot"
+    """How the global model is told each number of an action: as it is, or as shares of bins."""
+
     starts: int = 1024
-    """How many real moments to keep with the model, to begin dreams from."""
+    """Logged frames to keep with the model, which its episodes can begin from."""
 
     autoencoder: Optimisation = field(
         default_factory=lambda: Optimisation(updates=10_000, learning_rate=1.5e-3)
     )
+    """Part 1 of 6: frames to keypoints, and back."""
+
     global_model: Optimisation = field(
         default_factory=lambda: Optimisation(updates=24_000, batch_size=1024)
     )
+    """Part 2 of 6: the diffusion model that predicts the next latent."""
+
     dreaming: Dreaming = field(default_factory=Dreaming)
     refining: Optimisation = field(
         default_factory=lambda: Optimisation(updates=2_500, batch_size=512, learning_rate=3e-4)
     )
-    """The global model goes on to learn from its own rollouts, once it is good."""
+    """Part 3 of 6: the global model learns further, from its own predictions in a row."""
 
     rollout: int = 10
-    """How many latents in a row it then predicts, each from what it predicted before."""
+    """Steps in a row that the global model predicts in part 3, each from its last prediction."""
 
     heads: Optimisation = field(
         default_factory=lambda: Optimisation(updates=6_000, batch_size=1024)
     )
+    """Part 4 of 6: predict reward, task progress, the end of episodes and errors."""
+
     eye: Optimisation = field(
         default_factory=lambda: Optimisation(
             updates=8_000, batch_size=128, learning_rate=2e-3, ema=0.99
         )
     )
+    """Part 5 of 6: the local model's own encoder of frames."""
+
     local_model: Optimisation = field(
         default_factory=lambda: Optimisation(updates=5_000, batch_size=256)
     )
+    """Part 6 of 6: the local model, a recurrent model that gradients flow through."""
+
     filtering: Filtering = field(default_factory=Filtering)
     sequence: int = 12
-    """Frames in a row that the local model learns from at once."""
+    """Frames in a row of each sample that the local model learns from."""
 
     memory: int = 128
-    """Numbers that the local model remembers by."""
+    """Size of the local model's recurrent memory."""
 
     local_width: int = 384
-    """Of the local model's dynamics."""
+    """Units in a layer of the local model."""
 
     logged: int = 512
-    """How many logged windows to keep with the model, to rehearse from."""
+    """Logged sequences to keep with the model, for agents that train its local model further."""
 
     save_minutes: float = 3.0
-    """How often to save a checkpoint and a picture."""
+    """Minutes from one saved checkpoint and picture to the next."""
 
     @property
     def rehearsed(self) -> int:
@@ -109,6 +122,11 @@ class Train:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         if (self.context or 2) < 1 or (self.patch or 1) < 1:
             raise ValueError(f"context is {self.context}, patch {self.patch}, expected at least 1")
+        check_least(0, save_minutes=self.save_minutes)
+        for part in (self.dreaming, self.filtering):
+            for name, value in asdict(part).items():
+                if isinstance(value, float):
+                    check_least(-math.inf if name == "sigma_mean" else 0, **{name: value})
         if self.sequence < 2:
             raise ValueError(f"sequence is {self.sequence}, expected at least 2 frames")
 
