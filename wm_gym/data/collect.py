@@ -21,14 +21,15 @@ import gymnasium as gym
 import numpy as np
 
 from wm_gym.data.episode import Episode
-from wm_gym.data.facts import fact_columns, facts_in_common, facts_told, numbered
+from wm_gym.data.facts import fact_columns, facts_in_common, facts_told
 from wm_gym.data.pixels import UnitActions, make_pixel_env
+from wm_gym.data.proprio import felt_in, names_of
 from wm_gym.data.spec import DatasetSpec, Fact
 from wm_gym.data.store import DatasetWriter
 from wm_gym.data.workers import begin_as_worker, starting_workers
 from wm_gym.systems import Behaviour, System
 from wm_gym.systems.behaviours import noisy, smooth
-from wm_gym.types import PIXELS, PROPRIO, Info
+from wm_gym.types import Info
 
 RECIPE_VERSION = 1
 """Bumped when equal recipes come to mean other episodes; part of what a dataset says it is."""
@@ -190,29 +191,16 @@ class Source:
         return tuple(task.description for task in tasks) if len(tasks) > 1 else ()
 
     def _felt(self, info: Info) -> np.ndarray | None:
-        """A copy of the proprioception, where it was asked for."""
+        """None where nobody asked for it."""
         if not self.recipe.proprioception:
             return None
-        if PROPRIO in info:
-            return np.array(info[PROPRIO], np.float32)
-        if self.system is None or not self.system.proprio_size:
-            raise ValueError(
-                f"{self.recipe.env_id} has no proprioception, expected a system that declares it "
-                f"or observations that are dictionaries of {PIXELS!r} and {PROPRIO!r}; leave out "
-                "--proprioception"
-            )
-        return np.array(self.system.proprio_of(np.asarray(info["state"])))
+        return felt_in(info, self.system, self.recipe.env_id)
 
     @cached_property
     def _proprio_names(self) -> tuple[str, ...]:
-        """None where it is not logged."""
         _, info = self.env.reset(seed=0)
         felt = self._felt(info)
-        if felt is None:
-            return ()
-        if self.system is not None and self.system.proprio_size == felt.size:
-            return self.system.proprio_names
-        return numbered(PROPRIO, felt.size)
+        return () if felt is None else names_of(felt, self.system)
 
     @cached_property
     def _seen(self) -> tuple[tuple[int, int, int], dict[str, Fact]]:

@@ -21,10 +21,10 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from wm_gym.data.episode import Episode, TooShortError
-from wm_gym.data.facts import numbered
 from wm_gym.data.foreign import facts_of, first_whole
 from wm_gym.data.lerobot import DATA_PATH, INFO_PATH, TASKS_PATH
 from wm_gym.data.pixels import fitted
+from wm_gym.data.proprio import names_in, numbered
 from wm_gym.data.rows import column_values, damage_named
 from wm_gym.data.scaling import bounds_of, share_beyond, told
 from wm_gym.data.spec import DatasetSpec
@@ -183,7 +183,7 @@ class LeRobotSource:
         """Theirs, where each number has one."""
         if first.proprio is None:
             return ()
-        names, size = tuple(_names(self.features[self.columns.state])), first.proprio.shape[1]
+        names, size = tuple(names_in(self.features[self.columns.state])), first.proprio.shape[1]
         return names if len(names) == size else numbered("state", size)
 
     @cached_property
@@ -287,19 +287,6 @@ class LeRobotSource:
         times = np.asarray(table["timestamp"]) + float(row[f"{where}/from_timestamp"])
         frames = read_frames(video, times, fps=float(self.info["fps"]))
         return np.stack([fitted(frame, self.size) for frame in frames])
-
-
-def _names(feature: Mapping[str, Any]) -> Iterator[str]:
-    """In a list, a list of lists or a table of lists, as LeRobot's datasets have had them."""
-    todo = [feature.get("names")]
-    while todo:
-        match todo.pop(0):
-            case str(name):
-                yield name
-            case [*inner]:
-                todo = [*inner, *todo]
-            case {**inner}:
-                todo = [*inner.values(), *todo]
 
 
 def _table(path: Path, columns: list[str] | None = None) -> pa.Table:

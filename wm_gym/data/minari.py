@@ -14,9 +14,10 @@ from gymnasium import spaces
 from jaxtyping import Float, Float32
 
 from wm_gym.data.episode import Episode, TooShortError
-from wm_gym.data.facts import FACTS, numbered
+from wm_gym.data.facts import FACTS
 from wm_gym.data.foreign import episode_named, facts_of, first_whole
-from wm_gym.data.pixels import fitted, is_picture, is_vector
+from wm_gym.data.pixels import fitted
+from wm_gym.data.proprio import is_picture, is_vector, numbered
 from wm_gym.data.scaling import bounds_of, share_beyond, told
 from wm_gym.data.spec import DatasetSpec
 from wm_gym.systems import Bounds

@@ -145,7 +145,7 @@ class SimulatedWorld:
         for i in np.flatnonzero(which):
             self._simulators[i].advance(action[i])
             self._state[i] = self._simulators[i].state()
-        return np.where(which, self.system.reward(before, action, self._state), 0.0)
+        return np.where(which, self.system.reward_of(before, action, self._state), 0.0)
 
     def observations(self, which: Bool[np.ndarray, "b"]) -> UInt8[np.ndarray, "n h w c"]:
         return np.stack([self._simulators[i].frame() for i in np.flatnonzero(which)])

@@ -36,7 +36,7 @@ def as_task(given: Any) -> Task:
 
 
 def check_threshold(value: Any, what: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= 1:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
         raise ValueError(f"{what} is {value!r}, expected 0 to 1")
 
 
