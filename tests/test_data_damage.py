@@ -1,6 +1,7 @@
 """Whatever is cut off, lost or changed on the disk is refused, by name."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from tiny_dataset import DATA_FILE, make_episode, write
 
 from wm_gym.data import Dataset
+from wm_gym.data.layout import META_PATH as META
 from wm_gym.data.layout import Entry, loose_path
 
 
@@ -79,3 +81,56 @@ def test_damaged_metadata_is_refused_by_name(tmp_path):
     path.write_text(path.read_text()[:-1])
     with pytest.raises(ValueError, match=r"wm_gym.json cannot be read"):
         Dataset.open(tmp_path)
+
+
+def change_meta(folder: Path, **changes) -> None:
+    path = folder / META
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize("name", ["data/../../outside", "/dev/zero"])
+def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path, name):
+    write(tmp_path / "ours")
+    outside = (tmp_path / "ours" / DATA_FILE).rename(tmp_path / "outside")
+    size = outside.stat().st_size if "outside" in name else 0
+    change_meta(tmp_path / "ours", files={name: {"bytes": size, "sha256": "0"}})
+    with pytest.raises(ValueError, match=rf"{name} is refused: it leaves .*ours"):
+        Dataset.open(tmp_path / "ours")
+
+
+@pytest.mark.parametrize("name", [DATA_FILE, META, "episodes/episode-000001.parquet"])
+def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path, name):
+    write(tmp_path / "ours", finalize="episodes" not in name)
+    place = tmp_path / "ours" / name
+    outside = place.rename(tmp_path / "outside")
+    for target, words in (
+        (outside, "is a link that leaves"),
+        (Path("/dev/zero"), "is a link that leaves"),
+        (place, "is refused: "),  # to itself
+    ):
+        place.symlink_to(target)
+        with pytest.raises(ValueError, match=rf"{name} .*{words}"):
+            Dataset.open(tmp_path / "ours")
+        place.unlink()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+@pytest.mark.parametrize("name", [DATA_FILE, META, "episodes/episode-000001.parquet"])
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path, name):
+    write(tmp_path, finalize="episodes" not in name)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ValueError, match=rf"{name} is refused: it is not a regular file"):
+        Dataset.open(tmp_path)
+
+
+def test_links_within_the_cache_of_the_hub_are_its_files(tmp_path):
+    write(tmp_path / "ours")
+    snapshot, blobs = tmp_path / "repository/snapshots/1", tmp_path / "repository/blobs"
+    blobs.mkdir(parents=True)
+    for number, path in enumerate(sorted((tmp_path / "ours").rglob("*.*"))):
+        blob, link = blobs / str(number), snapshot / path.relative_to(tmp_path / "ours")
+        path.rename(blob)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(os.path.relpath(blob, link.parent))
+    assert len(Dataset.open(snapshot)) == 6

@@ -28,7 +28,7 @@ from wm_gym.data.rows import (
     to_columns,
 )
 from wm_gym.data.spec import DatasetSpec
-from wm_gym.storage.files import count_strays, sha256
+from wm_gym.storage.files import count_strays, plain_file, sha256
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -55,7 +55,7 @@ class Dataset:
     @classmethod
     def _open_finished(cls, folder: Path, meta: Meta) -> "Dataset":
         for name, file in meta.files.items():
-            _check_size(folder / name, file["bytes"])
+            _check_size(plain_file(folder, name), file["bytes"])
         data = [folder / name for name in meta.files if name.startswith("data/")]
         columns = concatenate([read_columns(meta.spec, path) for path in data])
         return cls(folder, meta.spec, _index(meta.entries, columns, folder), columns, meta.files)
@@ -217,8 +217,6 @@ def _index(entries: Sequence[Entry], columns: Columns, folder: Path) -> np.ndarr
 
 
 def _check_size(path: Path, expected: int) -> None:
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing; copy or download the dataset again")
     if (size := path.stat().st_size) != expected:
         raise ValueError(
             f"{path} has {size} bytes, expected {expected}: it was cut off or changed; "

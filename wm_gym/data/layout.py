@@ -18,7 +18,7 @@ import pyarrow as pa
 from wm_gym.data import lerobot
 from wm_gym.data.episode import Episode
 from wm_gym.data.spec import DatasetSpec
-from wm_gym.storage.files import write_atomically
+from wm_gym.storage.files import plain_file, write_atomically
 
 META_PATH = "meta/wm_gym.json"
 LOOSE_FOLDER = "episodes"
@@ -72,7 +72,7 @@ def loose_episodes(folder: Path) -> tuple[dict[int, Path], list[Path]]:
     whole, cut_off = {}, []
     for path in (folder / LOOSE_FOLDER).glob("*.parquet"):
         if match := _LOOSE_NAME.fullmatch(path.name):
-            if is_whole(path):
+            if is_whole(plain_file(folder, path.relative_to(folder))):
                 whole[int(match[1])] = path
             else:
                 cut_off.append(path)
@@ -112,12 +112,14 @@ class Meta:
     def read(cls, folder: Path) -> "Meta":
         path = folder / META_PATH
         try:
-            return cls._parsed(json.loads(path.read_bytes()))
+            content = plain_file(folder, META_PATH).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             raise FileNotFoundError(
                 f"{path} does not exist, so {folder} is not a wm_gym dataset; "
                 "give the folder that a dataset was written to"
             ) from None
+        try:
+            return cls._parsed(json.loads(content))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"{path} cannot be read ({type(error).__name__}: {error}); "

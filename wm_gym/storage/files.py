@@ -5,6 +5,7 @@ import errno
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -37,6 +38,41 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         raise
     file.close()
     sync_folder(path.parent)
+
+
+def plain_file(folder: Path, name: str | Path) -> Path:
+    """The path of a regular file within the folder; whatever else it is, is refused by name.
+
+    A name comes from a file that may be anybody's: it may lead out, by itself or through a link.
+    """
+    path = folder / name
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ValueError(f"{path} is refused: it leaves {folder}; get the data anew")
+    try:
+        target = path.resolve(strict=True)
+        mode = target.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(f"{path} is missing; copy or download the data again") from None
+    except (OSError, RuntimeError, ValueError) as error:  # a link to itself, a name with a zero
+        raise ValueError(f"{path} is refused: {error}; get the data anew") from error
+    if not any(target.is_relative_to(home) for home in _homes(folder.resolve())):
+        raise ValueError(
+            f"{path} is refused: it is a link that leaves {folder}, to {target}; "
+            "put the file itself there"
+        )
+    if not stat.S_ISREG(mode):
+        raise ValueError(f"{path} is refused: it is not a regular file; get the data anew")
+    return path
+
+
+def _homes(folder: Path) -> list[Path]:
+    """Where a folder's files may be: in the Hub's cache they are links to a repository's blobs,
+    and since huggingface_hub 2 from there to shared ones."""
+    for place in (folder, *folder.parents):
+        if place.parent.name == "snapshots":
+            repository = place.parent.parent
+            return [folder, repository / "blobs", repository.parent / "blobs"]
+    return [folder]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
