@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float32, Int, UInt8
 from wm_gym.data.episode import Episode
 from wm_gym.data.layout import (
     LOOSE_FOLDER,
+    META_PATH,
     Entry,
     Meta,
     content_hash,
@@ -57,6 +58,11 @@ class Dataset:
         for name, file in meta.files.items():
             _check_size(plain_file(folder, name), file["bytes"])
         data = [folder / name for name in meta.files if name.startswith("data/")]
+        if not data or not meta.entries:
+            raise ValueError(
+                f"{folder / META_PATH} names {len(data)} files in data/ and {len(meta.entries)} "
+                "episodes, expected some of both; copy or download the dataset again"
+            )
         columns = concatenate([read_columns(meta.spec, path) for path in data])
         return cls(folder, meta.spec, _index(meta.entries, columns, folder), columns, meta.files)
 

@@ -1,7 +1,8 @@
 """What every episode of one dataset has in common, and what was asked for when it was made."""
 
 import json
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -25,7 +26,7 @@ class Fact:
     shape: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+        object.__setattr__(self, "shape", _counts("a fact's shape", self.shape))
         if self.dtype not in _FACT_DTYPES:
             raise ValueError(f"a fact has dtype {self.dtype!r}, expected one of {_FACT_DTYPES}")
         if min(self.shape, default=1) < 1:
@@ -49,7 +50,7 @@ class DatasetSpec:
     """False where nobody logged one: rewards are then zeros."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "picture", tuple(int(n) for n in self.picture))
+        object.__setattr__(self, "picture", _counts("picture", self.picture))
         object.__setattr__(self, "facts", dict(sorted(self.facts.items())))
         try:  # as it will be read back, so that specs can be compared
             recipe = json.loads(json.dumps(dict(self.recipe), allow_nan=False))
@@ -60,6 +61,12 @@ class DatasetSpec:
             raise ValueError(f"picture is {self.picture}, expected (h, w, c) with 1 or 3 channels")
         if isinstance(self.fps, bool) or not isinstance(self.fps, int) or self.fps < 1:
             raise ValueError(f"fps is {self.fps!r}, expected a positive int, as LeRobot has it")
+        for name, text in {"env_id": self.env_id, "robot_type": self.robot_type or ""}.items():
+            if not isinstance(text, str):
+                raise ValueError(f"{name} is {reprlib.repr(text)}, expected a text")
+        if not isinstance(self.has_reward, bool):
+            raise ValueError(f"has_reward is {self.has_reward!r}, expected True or False")
+        object.__setattr__(self, "action_size", *_counts("action_size", (self.action_size,)))
         if self.action_size < 1:
             raise ValueError(f"action_size is {self.action_size}, expected at least 1")
         if self.bounds is not None and len(self.bounds.low) != self.action_size:
@@ -99,6 +106,13 @@ class DatasetSpec:
         bounds = bounds_from_json(content.get("bounds"))
         picture = tuple(content["picture"])
         return cls(**{**content, "facts": facts, "picture": picture, "bounds": bounds})
+
+
+def _counts(what: str, numbers: Sequence[Any]) -> tuple[int, ...]:
+    """As plain ints; a size of 4.0 or '4' is none."""
+    if any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) for n in numbers):
+        raise ValueError(f"{what} is {reprlib.repr(numbers)}, expected whole numbers")
+    return tuple(map(int, numbers))
 
 
 def _expect(what: str, came: object, expected: object) -> None:

@@ -15,6 +15,12 @@ try:
 except ImportError:  # Windows, where an open file cannot be deleted anyway
     fcntl = None  # type: ignore[assignment]
 
+UNREADABLE = (
+    *(ValueError, KeyError, TypeError, AttributeError, IndexError),
+    *(RecursionError, OverflowError),  # brackets within brackets, numbers beyond all
+)
+"""What content that is not as expected may raise while it is read."""
+
 _TEMPORARY = ".tmp"
 
 
