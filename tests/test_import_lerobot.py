@@ -268,3 +268,100 @@ def test_our_own_datasets_can_be_imported_too(tmp_path):
         assert came.terminated == expected.terminated
         told = source.bounds.from_unit(came.action)
         np.testing.assert_allclose(told, expected.action, atol=1e-5)
+
+
+def change_info(folder, **changes):
+    path = folder / "meta/info.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        *(({"fps": fps}, "has fps .*, expected a number from") for fps in (
+            0, -20, np.nan, np.inf, "20", [20], None, True, 2 * 10**6, 10**400,
+        )),
+        ({"robot_type": ["arm"]}, r"has robot_type \['arm'\], expected a text: give .*--system"),
+        ({"features": []}, "has features .*, expected a table of tables"),
+        ({"features": {"action": {"shape": [2]}}}, "has features .*, expected a table of tables"),
+    ],
+)  # fmt: skip
+def test_metadata_of_another_kind_is_refused_by_name_before_anything_is_read(
+    tmp_path, changes, words
+):
+    write_lerobot(tmp_path / "theirs", video=False)
+    change_info(tmp_path / "theirs", **changes)
+    (tmp_path / "theirs/data/chunk-000/file-000.parquet").unlink()
+    with pytest.raises(ValueError, match=rf"meta/info.json {words}"):
+        import_lerobot(tmp_path / "theirs", tmp_path / "ours")
+    assert not (tmp_path / "ours").exists()
+
+
+def test_metadata_within_metadata_within_metadata_is_refused_by_name(tmp_path):
+    write_lerobot(tmp_path, video=False)
+    (tmp_path / "meta/info.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"meta/info.json is damaged"):
+        LeRobotSource(tmp_path).spec()
+
+
+@pytest.mark.parametrize("given", [None, Bounds(low=(-1.0,), high=(1.0,))])
+def test_ragged_actions_are_refused_by_name(tmp_path, given):
+    rows = write_lerobot(tmp_path, video=False)
+    rows[2]["action"] = [0.5]
+    write_rows(tmp_path, rows)
+    with pytest.raises(ValueError, match=r"file-000.parquet: column 'action' has lists of 1 to 2"):
+        LeRobotSource(tmp_path, given=given).spec()
+
+
+def test_actions_of_another_length_in_another_file_are_refused_by_name(tmp_path):
+    rows = write_lerobot(tmp_path, video=False)
+    change_episodes(tmp_path, 2, "data/file_index", 1)
+    for row in rows:
+        row["action"] = row["action"] + [0.0] * (row["episode_index"] == 2)
+    write_rows(tmp_path, [row for row in rows if row["episode_index"] < 2])
+    last = pa.Table.from_pylist([row for row in rows if row["episode_index"] == 2])
+    pq.write_table(last, tmp_path / "data/chunk-000/file-001.parquet")
+    with pytest.raises(ValueError, match=r"file-001.parquet: column 'action' has 3 .*expected 2"):
+        LeRobotSource(tmp_path).spec()
+
+
+def change_episodes(folder, number, column, value):
+    path = folder / "meta/episodes/chunk-000/file-000.parquet"
+    rows = pq.read_table(path).to_pylist()
+    rows[number][column] = value
+    pq.write_table(pa.Table.from_pylist(rows), path)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("episode_index", None), ("data/chunk_index", -1), ("data/file_index", 0.5),
+        (f"videos/{CAMERA}/from_timestamp", np.nan), (f"videos/{CAMERA}/file_index", -1),
+    ],
+)  # fmt: skip
+def test_episodes_that_are_nowhere_are_refused_by_name(tmp_path, column, value):
+    write_lerobot(tmp_path)
+    change_episodes(tmp_path, 0, column, value)
+    with pytest.raises(ValueError, match=rf"file-000\.parquet.*{column}"):
+        LeRobotSource(tmp_path).spec()
+
+
+def test_an_episode_that_promises_more_than_memory_holds_is_refused(tmp_path):
+    write_lerobot(tmp_path, video=False)
+    change_episodes(tmp_path, 0, "length", 10**15)
+    with pytest.raises(ValueError, match=r"episode 0 .*it has the frames .*, expected 0 to 9999"):
+        LeRobotSource(tmp_path).spec()
+
+
+@pytest.mark.parametrize("video", [True, False])
+def test_files_that_lead_out_of_the_folder_are_refused_by_name(tmp_path, video):
+    folder = tmp_path / "theirs"
+    write_lerobot(folder, video=video)
+    path = folder / f"videos/{CAMERA}/chunk-000/file-000.mp4"
+    for place in [path] if video else [*folder.rglob("*.parquet"), folder / "meta/info.json"]:
+        outside = place.rename(tmp_path / "outside")
+        place.symlink_to(outside)
+        with pytest.raises(ValueError, match=rf"{place} is refused: it is a link that leaves"):
+            LeRobotSource(folder).spec()
+        place.unlink()
+        outside.rename(place)

@@ -17,6 +17,9 @@ _FACT_DTYPES = (
     *("uint8", "uint16", "uint32", "uint64", "float32", "float64"),
 )
 
+SLOWEST, FASTEST = 1, 10**6
+"""Steps a second."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fact:
@@ -59,8 +62,8 @@ class DatasetSpec:
         object.__setattr__(self, "recipe", recipe)
         if len(self.picture) != 3 or min(self.picture) < 1 or self.picture[2] not in (1, 3):
             raise ValueError(f"picture is {self.picture}, expected (h, w, c) with 1 or 3 channels")
-        if isinstance(self.fps, bool) or not isinstance(self.fps, int) or self.fps < 1:
-            raise ValueError(f"fps is {self.fps!r}, expected a positive int, as LeRobot has it")
+        if type(self.fps) is not int or not SLOWEST <= self.fps <= FASTEST:
+            raise ValueError(f"fps is {self.fps!r}, expected an int from {SLOWEST} to {FASTEST:,}")
         for name, text in {"env_id": self.env_id, "robot_type": self.robot_type or ""}.items():
             if not isinstance(text, str):
                 raise ValueError(f"{name} is {reprlib.repr(text)}, expected a text")
