@@ -1,12 +1,15 @@
 """Datasets that LeRobot's users have: read as they are laid out, with videos or pictures."""
 
+import io
 import json
+import tracemalloc
 
 import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from wm_gym.data import Dataset
 from wm_gym.data.lerobot_import import Columns, LeRobotSource
@@ -323,6 +326,57 @@ def test_actions_of_another_length_in_another_file_are_refused_by_name(tmp_path)
     pq.write_table(last, tmp_path / "data/chunk-000/file-001.parquet")
     with pytest.raises(ValueError, match=r"file-001.parquet: column 'action' has 3 .*expected 2"):
         LeRobotSource(tmp_path).spec()
+
+
+BOMB = 6000  # pixels a side: 108 MB in RGB, 36 MB in grey, 35 KB in the file
+
+
+def bomb():
+    with io.BytesIO() as file:
+        Image.fromarray(np.zeros((BOMB, BOMB), np.uint8)).save(file, "PNG")
+        return file.getvalue()
+
+
+def test_a_picture_of_more_pixels_than_promised_is_refused_before_it_takes_memory(tmp_path):
+    rows = write_lerobot(tmp_path, video=False)
+    rows[1][CAMERA] = {"bytes": bomb(), "path": None}
+    write_rows(tmp_path, rows)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"000.parquet .*too many pixels, expected at most 2,"):
+            LeRobotSource(tmp_path).episode(0)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20e6
+
+
+@pytest.mark.parametrize("shape", [(12_000, 12_000, 3), (3, 12_000, 12_000), (48, 48), "48", None])
+def test_a_promise_of_more_pixels_than_anybody_has_is_refused(tmp_path, shape):
+    write_lerobot(tmp_path, video=False)
+    features = json.loads((tmp_path / "meta/info.json").read_text())["features"]
+    features[CAMERA]["shape"] = shape
+    change_info(tmp_path, features=features)
+    with pytest.raises(ValueError, match=r"info.json has shape .* of 'observation.images.top'"):
+        LeRobotSource(tmp_path).episode(0)
+
+
+@pytest.mark.parametrize("shape", [(SIDE, SIDE, 3), (3, SIDE, SIDE)])
+def test_a_picture_may_be_promised_with_channels_first_or_last(tmp_path, shape):
+    write_lerobot(tmp_path, video=False)
+    features = json.loads((tmp_path / "meta/info.json").read_text())["features"]
+    features[CAMERA]["shape"] = shape
+    change_info(tmp_path, features=features)
+    assert LeRobotSource(tmp_path).pixels == SIDE**2
+
+
+def test_a_video_of_more_pixels_than_promised_is_refused_by_name(tmp_path):
+    write_lerobot(tmp_path)
+    features = json.loads((tmp_path / "meta/info.json").read_text())["features"]
+    features[CAMERA]["shape"] = (SIDE, SIDE - 1, 3)
+    change_info(tmp_path, features=features)
+    with pytest.raises(ValueError, match=r"file-000.mp4 .*48×48 pixels, expected at most 2,256"):
+        LeRobotSource(tmp_path).episode(0)
 
 
 def change_episodes(folder, number, column, value):

@@ -55,6 +55,8 @@ def pictures(number, frames, size=(20, 24)):
     return rng.integers(0, 256, (frames, *size, 3), dtype=np.uint8)
 
 
+HUGE = spaces.Box(np.uint8(0), np.uint8(255), (1,), np.uint8)
+HUGE._shape = (12_000, 12_000, 3)
 PICTURE = spaces.Box(0, 255, (20, 24, 3), np.uint8)
 
 
@@ -229,3 +231,38 @@ def test_what_cannot_be_imported_says_why(tmp_path):
     dataset, _ = theirs("hdf5", lambda _, n: np.zeros((n, 3), np.float32), numbers)
     with pytest.raises(ValueError, match=r"choose a picture key among \[\]"):
         MinariSource(dataset, 10).spec()
+
+
+def large(number, frames):
+    return pictures(number, frames, (48, 40))
+
+
+@pytest.mark.parametrize("data_format", ["hdf5", "arrow"])
+def test_a_jpeg_of_more_pixels_than_promised_is_refused(tmp_path, data_format):
+    space = spaces.Box(0, 255, (48, 40, 3), np.uint8)
+    dataset, _ = theirs(data_format, large, space, jpeg=True)
+    assert MinariSource(dataset, 10).episode(0).frames.shape == (6, 48, 40, 3)
+    smaller = spaces.Box(0, 255, (48, 39, 3), np.uint8)
+    dataset.storage._observation_space = dataset._observation_space = smaller
+    with pytest.raises(ValueError, match=r"too many pixels, expected at most 1,872"):
+        MinariSource(dataset, 10).episode(0)
+
+
+@pytest.mark.parametrize("shape", [(6, 12_000, 12_000, 3), (10**9, 20, 24, 3)])
+def test_pictures_that_take_no_room_in_the_file_are_refused_before_they_take_memory(
+    tmp_path, shape
+):
+    dataset, _ = theirs("hdf5", pictures, PICTURE)
+    with h5py.File(dataset.storage.data_path / "main_data.hdf5", "a") as file:
+        del file["episode_0/observations"]
+        chunks = (1, *shape[1:])
+        file["episode_0"].create_dataset("observations", shape, np.uint8, chunks=chunks)
+    with pytest.raises(ValueError, match=r"main_data.hdf5 has pictures of .*, expected \(6, 20"):
+        MinariSource(dataset, 10).spec()
+
+
+def test_spaces_of_more_pixels_than_anybody_has_are_refused(tmp_path):
+    dataset, _ = theirs("arrow", pictures, PICTURE)
+    dataset._observation_space = spaces.Dict({"view": PICTURE, "sky": HUGE})
+    with pytest.raises(ValueError, match=r"expected at most 33,554,432 pixels"):
+        MinariSource(dataset, 10).episode(0)

@@ -25,7 +25,7 @@ from PIL import Image
 from wm_gym.data.episode import Episode, TooShortError
 from wm_gym.data.foreign import facts_of, first_whole
 from wm_gym.data.lerobot import DATA_PATH, INFO_PATH
-from wm_gym.data.pixels import fitted
+from wm_gym.data.pixels import MOST_PIXELS, bounded_pictures, fitted
 from wm_gym.data.rows import column_values, damage_named
 from wm_gym.data.scaling import bounds_of, share_beyond, told
 from wm_gym.data.spec import FASTEST, SLOWEST, DatasetSpec
@@ -117,6 +117,22 @@ class LeRobotSource:
         if wanted not in cameras:
             raise ValueError(f"choose a picture key among {cameras}, came {wanted!r}")
         return str(wanted)
+
+    @cached_property
+    def pixels(self) -> int:
+        """The most that a picture may have: as many as the metadata promise."""
+        name, shape = self.camera, self.features[self.camera].get("shape")
+        match shape:
+            case [int(a), int(b), int(c)] if min(a, b, c) > 0:
+                pixels = (
+                    a * b * c // (c if c <= 4 else a)
+                )  # height, width, channels; or these first
+                if pixels <= MOST_PIXELS:
+                    return pixels
+        raise ValueError(
+            f"{self.folder / INFO_PATH} has shape {reprlib.repr(shape)} of {name!r}, expected "
+            f"height, width and channels, up to {MOST_PIXELS:,} pixels"
+        )
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -264,8 +280,8 @@ class LeRobotSource:
         self, row: Mapping[str, Any], table: pa.Table, path: Path
     ) -> UInt8[np.ndarray, "t h w c"]:
         if self.features[self.camera]["dtype"] == "image":
-            cells = table.column(self.camera).to_pylist()
-            return np.stack([fitted(_picture(cell, path), self.size) for cell in cells])
+            cells, most = table.column(self.camera).to_pylist(), self.pixels
+            return np.stack([fitted(_picture(cell, path, most), self.size) for cell in cells])
         where = f"videos/{self.camera}"
         video = self.folder / VIDEO_PATH.format(
             key=self.camera,
@@ -274,7 +290,7 @@ class LeRobotSource:
         )
         times = np.asarray(table["timestamp"]) + float(row[f"{where}/from_timestamp"])
         plain_file(self.folder, video.relative_to(self.folder))
-        frames = read_frames(video, times, fps=float(self.info["fps"]))
+        frames = read_frames(video, times, fps=float(self.info["fps"]), pixels=self.pixels)
         return np.stack([fitted(frame, self.size) for frame in frames])
 
 
@@ -336,12 +352,13 @@ def _numbers(table: pa.Table, key: str, path: Path) -> Float[np.ndarray, "n k"]:
     return values
 
 
-def _picture(cell: Mapping[str, Any], path: Path) -> UInt8[np.ndarray, "h w c=3"]:
+def _picture(cell: Mapping[str, Any], path: Path, most: int) -> UInt8[np.ndarray, "h w c=3"]:
     content = cell.get("bytes")
     if content is None:
         raise ValueError(
             f"a picture is not in the file but at {cell.get('path')!r}, "
             f"expected its bytes in {path}"
         )
-    with damage_named(path), Image.open(io.BytesIO(content), formats=["PNG", "JPEG"]) as image:
+    with damage_named(path), bounded_pictures(most):
+        image = Image.open(io.BytesIO(content), formats=["PNG", "JPEG"])
         return np.asarray(image.convert("RGB"))

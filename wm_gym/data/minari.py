@@ -16,7 +16,7 @@ from jaxtyping import Float, Float32
 from wm_gym.data.episode import Episode, TooShortError
 from wm_gym.data.facts import FACTS
 from wm_gym.data.foreign import episode_named, facts_of, first_whole
-from wm_gym.data.pixels import fitted, is_picture
+from wm_gym.data.pixels import MOST_PIXELS, bounded_pictures, fitted, is_picture
 from wm_gym.data.scaling import bounds_of, share_beyond, told
 from wm_gym.data.spec import DatasetSpec
 from wm_gym.systems import Bounds
@@ -138,9 +138,36 @@ class MinariSource:
         """As Minari has it; in some of its formats it cannot read what has no steps."""
         if self._metadata(i).get("total_steps") == 0:
             raise TooShortError("it has 0 steps, expected at least 1")
-        data = self.dataset[i]
+        self._check_stored(i)
+        with bounded_pictures(max(1, *_pixels(self.dataset.observation_space))):
+            data = self.dataset[i]
         self._actions[i] = _flat(data.actions)
         return data
+
+    def _check_stored(self, i: int) -> None:
+        """HDF5 holds as many zeros as it says it has, in no room: so pictures that are no JPEGs are
+        of the shape that was promised before they are read."""
+        storage = self.dataset.storage
+        if storage.FORMAT != "hdf5":
+            return
+        import h5py  # which Minari has for its own
+
+        number, steps = int(self.dataset.episode_indices[i]), self._metadata(i).get("total_steps")
+        with h5py.File(Path(storage.data_path) / "main_data.hdf5", "r") as file:
+            pictures = file["/".join((f"episode_{number}", "observations", *self.camera))]
+            promised = (int(steps) + 1, *self._picture_shape)
+            if len(pictures.shape) > 1 and pictures.shape != promised:
+                raise ValueError(
+                    f"{file.filename} has pictures of shape {pictures.shape}, expected {promised} "
+                    "as it says elsewhere; get the data anew"
+                )
+
+    @property
+    def _picture_shape(self) -> tuple[int, ...]:
+        space = self.dataset.observation_space
+        for key in self.camera:
+            space = space[key]
+        return tuple(space.shape)
 
     def spec(self) -> DatasetSpec:
         camera, bounds = "/".join(self.camera), self.bounds
@@ -191,6 +218,17 @@ def _pictures(space: spaces.Space[Any], *way: str) -> Iterator[tuple[str, ...]]:
             yield from _pictures(inner, *way, key)
     elif is_picture(space):
         yield way
+
+
+def _pixels(space: spaces.Space[Any]) -> Iterator[int]:
+    """Of the pictures that observations may hold, also of those that are not asked for."""
+    if isinstance(space, (spaces.Dict, spaces.Tuple)):
+        for inner in space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces:
+            yield from _pixels(inner)
+    elif isinstance(space, spaces.Box) and len(space.shape) in (2, 3):
+        if (pixels := space.shape[0] * space.shape[1]) > MOST_PIXELS:
+            raise ValueError(f"observations are {space}, expected at most {MOST_PIXELS:,} pixels")
+        yield pixels
 
 
 def _flat(actions: Any) -> np.ndarray:
