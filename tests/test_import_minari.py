@@ -63,11 +63,11 @@ PICTURE = spaces.Box(0, 255, (20, 24, 3), np.uint8)
 @pytest.mark.parametrize("data_format", ["hdf5", "arrow"])
 def test_frames_actions_and_ends_are_theirs(tmp_path, data_format, capsys):
     _, buffers = theirs(data_format, pictures, PICTURE)
-    import_minari("theirs-v0", tmp_path / "ours", fps=15)
+    import_minari("theirs-v0", tmp_path / "ours", fps=12.5)
     assert "-1 and 1 stand for -2 to 2, 0 to 1" in capsys.readouterr().out
     dataset = Dataset.open(tmp_path / "ours")
     spec = dataset.spec
-    assert (spec.fps, spec.picture, spec.action_size) == (15, (20, 24, 3), 2)
+    assert (spec.fps, spec.picture, spec.action_size) == (12.5, (20, 24, 3), 2)
     for number, buffer in enumerate(buffers):
         episode = dataset.episode(number)
         np.testing.assert_array_equal(episode.frames, buffer.observations)

@@ -28,6 +28,7 @@ from wm_gym.data.store import DatasetWriter
 from wm_gym.data.workers import begin_as_worker, starting_workers
 from wm_gym.systems import Behaviour, System
 from wm_gym.systems.behaviours import noisy, smooth
+from wm_gym.systems.origin import rate
 
 RECIPE_VERSION = 1
 """Bumped when equal recipes come to mean other episodes; part of what a dataset says it is."""
@@ -189,10 +190,9 @@ class Source:
     def spec(self) -> DatasetSpec:
         """What the dataset will hold, found by looking at one reset and one step."""
         picture, facts = self._seen
-        fps = float(self.env.metadata.get("render_fps") or 1)
         return DatasetSpec(
             env_id=self.recipe.env_id,
-            fps=max(1, int(fps / self.recipe.repeat)),
+            fps=self._rate(),
             picture=picture,
             action_size=self.action_size,
             facts=facts,
@@ -200,6 +200,12 @@ class Source:
             recipe={**self.recipe.asked(), "behaviours": self.shares, "versions": _versions()},
             bounds=self.bounds,
         )
+
+    def _rate(self) -> int | float:
+        """Steps a second; 1 where the environment does not say."""
+        told = self.env.metadata.get("render_fps") or 1
+        told = told.item() if isinstance(told, np.generic) else told
+        return rate(told, f"render_fps of {self.recipe.env_id}") / self.recipe.repeat
 
     def record(self, number: int) -> Episode:
         """Episode `number` of the recipe."""

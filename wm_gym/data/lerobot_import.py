@@ -28,10 +28,11 @@ from wm_gym.data.lerobot import DATA_PATH, INFO_PATH
 from wm_gym.data.pixels import MOST_PIXELS, bounded_pictures, fitted
 from wm_gym.data.rows import column_values, damage_named
 from wm_gym.data.scaling import bounds_of, share_beyond, told
-from wm_gym.data.spec import FASTEST, SLOWEST, DatasetSpec
+from wm_gym.data.spec import DatasetSpec
 from wm_gym.data.video import read_frames
 from wm_gym.storage.files import UNREADABLE, plain_file
 from wm_gym.systems import Bounds
+from wm_gym.systems.origin import rate
 
 VIDEO_PATH = "videos/{key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 PICTURES = ("image", "video")
@@ -213,7 +214,7 @@ class LeRobotSource:
         bounds, first = self.bounds, first_whole(self.name, len(self), self.episode)
         return DatasetSpec(
             env_id=name,
-            fps=max(1, round(self.info["fps"])),
+            fps=self.info["fps"],
             picture=first.frames.shape[1:],
             action_size=first.action.shape[1],
             facts=facts_of(first),
@@ -297,10 +298,7 @@ class LeRobotSource:
 def _check_info(info: Mapping[str, Any], path: Path) -> None:
     """What is asked of `meta/info.json` is of its kind: it may be anybody's."""
     fps, robot, features = info.get("fps"), info.get("robot_type"), info.get("features")
-    if type(fps) not in (int, float) or not SLOWEST <= fps <= FASTEST:
-        raise ValueError(
-            f"{path} has fps {reprlib.repr(fps)}, expected a number from {SLOWEST:g} to {FASTEST:g}"
-        )
+    rate(fps, f"fps in {path}")
     if robot is not None and not isinstance(robot, str):
         raise ValueError(
             f"{path} has robot_type {reprlib.repr(robot)}, expected a text: give one with --system"

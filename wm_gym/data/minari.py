@@ -54,7 +54,7 @@ class MinariSource:
     dataset: Any
     """A `minari.MinariDataset`."""
 
-    fps: int
+    fps: int | float
     """Control steps a second, which Minari does not know."""
 
     picture: str | None = None

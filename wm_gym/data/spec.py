@@ -10,15 +10,12 @@ import numpy as np
 
 from wm_gym.data.episode import Episode
 from wm_gym.systems import Bounds
-from wm_gym.systems.origin import bounds_from_json
+from wm_gym.systems.origin import bounds_from_json, rate
 
 _FACT_DTYPES = (
     *("bool", "int8", "int16", "int32", "int64"),
     *("uint8", "uint16", "uint32", "uint64", "float32", "float64"),
 )
-
-SLOWEST, FASTEST = 1, 10**6
-"""Steps a second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +36,8 @@ class Fact:
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
     env_id: str
-    fps: int
+    fps: int | float
+    """Control steps a second; an int where it is whole, as LeRobot has it."""
     picture: tuple[int, int, int]
     """(h, w, c), with c either 1 (grey) or 3 (RGB)."""
     action_size: int
@@ -62,8 +60,7 @@ class DatasetSpec:
         object.__setattr__(self, "recipe", recipe)
         if len(self.picture) != 3 or min(self.picture) < 1 or self.picture[2] not in (1, 3):
             raise ValueError(f"picture is {self.picture}, expected (h, w, c) with 1 or 3 channels")
-        if type(self.fps) is not int or not SLOWEST <= self.fps <= FASTEST:
-            raise ValueError(f"fps is {self.fps!r}, expected an int from {SLOWEST} to {FASTEST:,}")
+        object.__setattr__(self, "fps", rate(self.fps))
         for name, text in {"env_id": self.env_id, "robot_type": self.robot_type or ""}.items():
             if not isinstance(text, str):
                 raise ValueError(f"{name} is {reprlib.repr(text)}, expected a text")

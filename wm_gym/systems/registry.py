@@ -94,7 +94,7 @@ class System:
     coverage: Callable[[Float[np.ndarray, "*n s"]], Float[np.ndarray, "*n"]]
     """Share of the task achieved in a state, in [0, 1]."""
 
-    fps: int
+    fps: int | float
     """Control steps per second."""
 
     context: int
@@ -128,7 +128,9 @@ class System:
             raise ValueError(
                 f"frame_shape is {self.frame_shape}, expected (height, width, channels)"
             )
-        for name in ("action_size", "fps", "context", "horizon"):
+        if not self.fps > 0:
+            raise ValueError(f"fps is {self.fps}, expected more than 0")
+        for name in ("action_size", "context", "horizon"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         if not len(self.state_names) == len(self.state_low) == len(self.state_high):
