@@ -22,7 +22,11 @@ from tiny_dataset import (
 )
 
 from wm_gym.data import Dataset, DatasetWriter, Fact
+from wm_gym.data.card import dataset_card
 from wm_gym.data.layout import Meta, loose_path
+from wm_gym.programs.card import write_card
+from wm_gym.programs.failures import said
+from wm_gym.storage.files import locked
 
 
 @pytest.mark.parametrize("file_bytes", [1, 2**30])
@@ -312,3 +316,41 @@ def test_a_whole_rate_is_an_int_in_every_file(tmp_path):
 def test_a_rate_that_is_none_is_refused(fps, unchecked_types):
     with pytest.raises(ValueError, match=r"fps is .*, expected a number from 0.001 to 1,000,000"):
         replace(SPEC, fps=fps)
+
+
+@pytest.mark.parametrize(("after", "name"), [(0, "card.png"), (2, "card.json")])
+def test_a_full_disk_leaves_the_card_that_was_there_and_is_named(
+    tmp_path, monkeypatch, after, name
+):
+    """Two syncs for each of the picture and the numbers."""
+    write(tmp_path)
+    dataset = Dataset.open(tmp_path)
+    card = dataset_card(dataset)
+    write_card(dataset, replace(card, episodes=5))
+    before = {path: path.read_bytes() for path in tmp_path.glob("card.*")}
+    with monkeypatch.context() as patch:
+        disk_fills_up(patch, after)
+        with pytest.raises(OSError, match="No space left") as caught:
+            write_card(dataset, card)
+    assert {path: path.read_bytes() for path in tmp_path.glob("card.*")} == before
+    assert not list(tmp_path.glob(".*"))
+    assert str(tmp_path / name) in said(caught.value)
+
+
+def test_a_card_whose_writer_was_killed_leaves_nothing_for_the_next(tmp_path):
+    write(tmp_path)
+    dataset = Dataset.open(tmp_path)
+    (tmp_path / ".card.png.0a1b2c.tmp").write_bytes(b"half")
+    write_card(dataset, dataset_card(dataset))
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_lock_is_not_blamed_for_what_goes_wrong_under_it(tmp_path):
+    with pytest.raises(BlockingIOError, match="no more processes"), locked(tmp_path):
+        raise BlockingIOError(errno.EAGAIN, "no more processes")
+    with (
+        locked(tmp_path),
+        pytest.raises(RuntimeError, match="another process is packing"),
+        locked(tmp_path),
+    ):
+        pass

@@ -22,6 +22,7 @@ UNREADABLE = (
 """What content that is not as expected may raise while it is read."""
 
 _TEMPORARY = ".tmp"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
@@ -37,7 +38,9 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         if fcntl is None:
             file.close()
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+            error.filename = str(path)  # which writing to a file does not tell
         with contextlib.suppress(OSError):  # what is still in the buffer, on a full disk
             file.close()
         temporary.unlink(missing_ok=True)
@@ -94,12 +97,13 @@ def locked(folder: Path, *, patiently: bool = False) -> Iterator[None]:
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if patiently else fcntl.LOCK_NB))
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if patiently else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise RuntimeError(
+                f"another process is packing {folder}; wait for it, then run this again"
+            ) from None
         yield
-    except BlockingIOError:
-        raise RuntimeError(
-            f"another process is packing {folder}; wait for it, then run this again"
-        ) from None
     finally:
         os.close(handle)
 
@@ -109,7 +113,7 @@ def explain_full_disk(loss: str, remedy: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in _FULL:
             raise
         raise OSError(error.errno, f"the disk is full: {loss}; {remedy()}") from error
 
