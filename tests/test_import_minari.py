@@ -1,5 +1,7 @@
 """Minari datasets, written and read by Minari itself."""
 
+import json
+import os
 from dataclasses import replace
 
 import h5py
@@ -7,6 +9,7 @@ import minari
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 from minari.data_collector import EpisodeBuffer
 
 from wm_gym.data import Dataset, DatasetSpec, DatasetWriter, Episode
@@ -266,3 +269,41 @@ def test_spaces_of_more_pixels_than_anybody_has_are_refused(tmp_path):
     dataset._observation_space = spaces.Dict({"view": PICTURE, "sky": HUGE})
     with pytest.raises(ValueError, match=r"expected at most 33,554,432 pixels"):
         MinariSource(dataset, 10).episode(0)
+
+
+def test_files_that_lead_out_of_the_folder_are_refused_by_name(tmp_path):
+    dataset, _ = theirs("hdf5", pictures, PICTURE)
+    for name in ("main_data.hdf5", "metadata.json"):
+        place = dataset.storage.data_path / name
+        outside = place.rename(tmp_path / "outside")
+        place.symlink_to(outside)
+        with pytest.raises(ValueError, match=rf"{name} is refused: it is a link that leaves"):
+            load_minari("theirs-v0")
+        place.unlink()
+        outside.rename(place)
+    assert load_minari(dataset.storage.data_path.parent).total_episodes == 2
+
+
+def test_no_function_that_a_dataset_names_is_called(tmp_path, monkeypatch):
+    """Minari would make the environment to ask for its spaces."""
+    dataset, _ = theirs("hdf5", pictures, PICTURE)
+    path = dataset.storage.data_path / "metadata.json"
+    told = json.loads(path.read_text())
+    del told["observation_space"]
+    called = []
+    monkeypatch.setattr(os, "nice", lambda **_: called.append(1) or 1 / 0)
+    told["env_spec"] = EnvSpec("Any-v0", "os:nice", disable_env_checker=True).to_json()
+    path.write_text(json.dumps(told))
+    with pytest.raises(ValueError, match=r"metadata.json has no observation_space, which would"):
+        load_minari("theirs-v0")
+    assert not called
+
+
+def test_actions_of_another_length_are_refused_by_name(tmp_path):
+    free = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    dataset, _ = theirs("hdf5", pictures, PICTURE, action=free)
+    with h5py.File(dataset.storage.data_path / "main_data.hdf5", "a") as file:
+        del file["episode_1/actions"]
+        file["episode_1"].create_dataset("actions", data=np.zeros((8, 3), np.float32))
+    with pytest.raises(ValueError, match=r"episode 1 of theirs-v0: actions have 3 .*expected 2"):
+        MinariSource(dataset, 10).spec()

@@ -1,5 +1,6 @@
 """Minari datasets with pictures, as episodes of ours."""
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -17,8 +18,10 @@ from wm_gym.data.episode import Episode, TooShortError
 from wm_gym.data.facts import FACTS
 from wm_gym.data.foreign import episode_named, facts_of, first_whole
 from wm_gym.data.pixels import MOST_PIXELS, bounded_pictures, fitted, is_picture
+from wm_gym.data.rows import damage_named
 from wm_gym.data.scaling import bounds_of, share_beyond, told
 from wm_gym.data.spec import DatasetSpec
+from wm_gym.storage.files import plain_file
 from wm_gym.systems import Bounds
 
 UNIT_ACTION = "unit_action"
@@ -28,16 +31,33 @@ scaled back is not always the same to the last bit."""
 
 def load_minari(name: str | Path) -> Any:
     """A `minari.MinariDataset`: of a dataset's id in the local store, or of its folder."""
-    minari = minari_package()
-    try:
-        if (Path(name) / "data").is_dir():
-            return minari.MinariDataset(Path(name) / "data")
-        return minari.load_dataset(os.fspath(name))
-    except FileNotFoundError as error:
+    minari, folder = minari_package(), Path(name)
+    if not (folder / "data").is_dir():
+        folder = Path(import_module("minari.storage").get_dataset_path(os.fspath(name)))
+    if not (folder / "data").is_dir():
         raise FileNotFoundError(
-            f"{error}; expected a folder with data/ in it, or an id of `minari list local` "
-            "(`minari download` gets one)"
-        ) from error
+            f"{name} is not in {folder.parent}; expected a folder with data/ in it, or an id of "
+            "`minari list local` (`minari download` gets one)"
+        )
+    _check_files(folder)
+    return minari.MinariDataset(folder / "data")
+
+
+def _check_files(folder: Path) -> None:
+    """Minari opens all that it finds; and where no spaces are told, it makes the environment that
+    the file names, which can be any function of any module."""
+    for path in (folder / "data").rglob("*"):
+        if path.is_symlink() or not path.is_dir():
+            plain_file(folder, path.relative_to(folder))
+    path = plain_file(folder, "data/metadata.json")
+    with damage_named(path):
+        told = json.loads(path.read_bytes())
+        untold = {"observation_space", "action_space"} - set(told)
+    if untold:
+        raise ValueError(
+            f"{path} has no {' and no '.join(sorted(untold))}, which would have to be asked of an "
+            "environment that it names: make the dataset anew with a newer Minari, which tells them"
+        )
 
 
 def minari_package() -> Any:
@@ -141,7 +161,13 @@ class MinariSource:
         self._check_stored(i)
         with bounded_pictures(max(1, *_pixels(self.dataset.observation_space))):
             data = self.dataset[i]
-        self._actions[i] = _flat(data.actions)
+        action, size = _flat(data.actions), int(np.prod(self.dataset.action_space.shape))
+        if action.shape[1] != size:
+            raise ValueError(
+                f"actions have {action.shape[1]} numbers each, expected {size} as the action space "
+                "says; get the dataset anew"
+            )
+        self._actions[i] = action
         return data
 
     def _check_stored(self, i: int) -> None:
