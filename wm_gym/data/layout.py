@@ -66,8 +66,8 @@ class Entry:
     @classmethod
     def from_json(cls, content: Any) -> "Entry":
         """As it came from a file, where a length may be 4.0, or anything."""
-        kinds = {"number": int, "length": int, "seed": int}
-        kinds |= dict.fromkeys(("behaviour", "split", "task", "digest"), str)
+        kinds: dict[str, type] = {"number": int, "length": int, "seed": int}
+        kinds |= {name: str for name in ("behaviour", "split", "task", "digest")}
         _expect_kinds("an episode", content, kinds)
         for name, least in {"number": 0, "length": 2, "seed": 0}.items():
             if not least <= content[name] < 2**63:

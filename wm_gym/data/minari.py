@@ -176,11 +176,11 @@ class MinariSource:
         storage = self.dataset.storage
         if storage.FORMAT != "hdf5":
             return
-        import h5py  # which Minari has for its own
-
-        number, steps = int(self.dataset.episode_indices[i]), self._metadata(i).get("total_steps")
+        h5py = import_module("h5py")  # which Minari has for its own
+        episode = f"episode_{int(self.dataset.episode_indices[i])}"
         with h5py.File(Path(storage.data_path) / "main_data.hdf5", "r") as file:
-            pictures = file["/".join((f"episode_{number}", "observations", *self.camera))]
+            pictures = file["/".join((episode, "observations", *self.camera))]
+            steps = self._metadata(i).get("total_steps", len(file[f"{episode}/rewards"]))
             promised = (int(steps) + 1, *self._picture_shape)
             if len(pictures.shape) > 1 and pictures.shape != promised:
                 raise ValueError(
