@@ -54,7 +54,10 @@ def test_checkpoints_are_saved_after_a_time_that_can_pass(minutes):
         (lambda: play("nothing", seed=-3), "seed is -3, expected at least 0"),
         (lambda: play("nothing", horizon=0), "horizon is 0, expected at least 1"),
         (lambda: import_lerobot(NOWHERE, NOWHERE, picture=(0, 96)), r"picture is \(0, 96\)"),
-        (lambda: import_minari("nowhere", NOWHERE, fps=0), "fps is 0, expected at least 1"),
+        (
+            lambda: import_minari("nowhere", NOWHERE, fps=0),
+            "fps is 0, expected a number from 0.001",
+        ),
         (lambda: dream.Dream(episodes=0), "episodes is 0, expected at least 1"),
         (lambda: first_look.FirstLook(seed=-1), "seed is -1, expected at least 0"),
         (lambda: plan.Plan(rate=math.nan), "rate is nan, expected at least 0"),

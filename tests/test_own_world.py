@@ -142,6 +142,16 @@ def test_an_origin_from_anybody_is_checked(folder, tmp_path, change, words):
         WorldModel.from_pretrained(broken)
 
 
+def test_a_dream_keeps_a_rate_that_is_not_whole(tmp_path):
+    model = make_world_model()
+    model.card = Card(system="Nobody's", origin=replace(ORIGIN, fps=12.5))
+    model.save_pretrained(tmp_path)
+    assert dream(tmp_path).metadata["render_fps"] == 12.5
+    model.card = Card(system="Nobody's", origin=replace(ORIGIN, fps=12.0))
+    model.save_pretrained(tmp_path / "whole")
+    assert '"fps": 12,' in (tmp_path / "whole/config.json").read_text()
+
+
 def test_the_packaged_model_needs_no_origin():
     assert WorldModel.from_pretrained("push-t").card.origin is None
 

@@ -29,6 +29,7 @@ from wm_gym.data.store import DatasetWriter
 from wm_gym.data.workers import begin_as_worker, starting_workers
 from wm_gym.systems import Behaviour, System
 from wm_gym.systems.behaviours import noisy, smooth
+from wm_gym.systems.origin import rate
 from wm_gym.types import Info
 
 RECIPE_VERSION = 1
@@ -213,10 +214,9 @@ class Source:
     def spec(self) -> DatasetSpec:
         """What the dataset will hold, found by looking at one reset and one step."""
         picture, facts = self._seen
-        fps = float(self.env.metadata.get("render_fps") or 1)
         return DatasetSpec(
             env_id=self.recipe.env_id,
-            fps=max(1, int(fps / self.recipe.repeat)),
+            fps=self._rate(),
             picture=picture,
             action_size=self.action_size,
             facts=facts,
@@ -226,6 +226,12 @@ class Source:
             proprio_names=self._proprio_names if self.recipe.proprioception else (),
             tasks=self.tasks,
         )
+
+    def _rate(self) -> int | float:
+        """Steps a second; 1 where the environment does not say."""
+        told = self.env.metadata.get("render_fps") or 1
+        told = told.item() if isinstance(told, np.generic) else told
+        return rate(told, f"render_fps of {self.recipe.env_id}") / self.recipe.repeat
 
     def record(self, number: int) -> Episode:
         """Episode `number` of the recipe."""

@@ -1,6 +1,8 @@
 """Any environment as a world model takes it: pictures of a size that suits, actions in [−1, 1]."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, SupportsFloat
 
@@ -21,6 +23,9 @@ third, so that a model's cells fit."""
 
 MOST_CELLS = 32
 """Along a side: more would only be slow."""
+
+MOST_PIXELS = 2**25
+"""Of a picture in data that others wrote: 8K, and no more however little room it takes there."""
 
 SHOWN: Mapping[str, Any] = {"render_mode": "rgb_array"}
 
@@ -128,6 +133,32 @@ def fitted(
     height, width = frame.shape[:2]
     wanted = picture or suitable_picture(height, width)
     return frame if wanted == (height, width) else resized(frame, wanted)
+
+
+def check_pixels(height: int, width: int, *, most: int) -> None:
+    """Before a picture of others is decoded: a few bytes can inflate to much."""
+    if height * width > most:
+        raise ValueError(f"a picture has {height}×{width} pixels, expected {_promised(most)}")
+
+
+def _promised(most: int) -> str:
+    return f"at most {most:,}, as the data are said to have; get them anew"
+
+
+@contextmanager
+def bounded_pictures(most: int) -> Iterator[None]:
+    """Pillow decodes no picture of more pixels, whoever asks it; its bound is the whole process's,
+    so this is not for threads."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = most
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise ValueError(f"a picture has too many pixels, expected {_promised(most)}") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 class Resized(gym.ObservationWrapper[np.ndarray, Any, np.ndarray]):

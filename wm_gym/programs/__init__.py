@@ -4,11 +4,15 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from functools import wraps
 from importlib import import_module
+from typing import Any, TextIO
 
 import gymnasium as gym
 
 from wm_gym.programs.failures import STOPPED, said
+from wm_gym.storage.text import printable
 
 PROGRAMS = {
     "collect": "log a dataset of an environment",
@@ -75,7 +79,30 @@ def _imported(name: str) -> Callable[[Sequence[str]], object]:
 
     module = name.replace("-", "_")
     program = getattr(import_module(f"wm_gym.programs.{module}"), module)
-    return lambda arguments: cli(program, prog=_Name(f"wm-gym {name}"), args=arguments)
+    plain = _printing_plainly(program)
+    return lambda arguments: cli(plain, prog=_Name(f"wm-gym {name}"), args=arguments)
+
+
+def _printing_plainly(program: Callable[..., object]) -> Callable[..., object]:
+    """Names in datasets and folders may be anybody's: a terminal shows them, and obeys none."""
+
+    @wraps(program)
+    def plain(*args: Any, **kwargs: Any) -> object:
+        with redirect_stdout(_Plain(sys.stdout)):
+            return program(*args, **kwargs)
+
+    return plain
+
+
+class _Plain:
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        return self._file.write(printable(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 class _Name(str):
@@ -96,4 +123,4 @@ def _usage() -> str:
 
 
 def _show_warning(message: Warning | str, *_: object) -> None:
-    print(f"wm-gym: {message}", file=sys.stderr)
+    print(f"wm-gym: {printable(str(message))}", file=sys.stderr)

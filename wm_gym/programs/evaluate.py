@@ -36,7 +36,7 @@ from wm_gym.models.world_model import DTYPES, WorldModel
 from wm_gym.programs.machine import machine
 from wm_gym.programs.options import check_denoising_steps, check_least
 from wm_gym.programs.progress import Bar, each
-from wm_gym.storage.files import write_atomically
+from wm_gym.storage.files import atomic_file, write_atomically
 from wm_gym.systems import PUSH_T, System
 
 DATA = tuple(
@@ -127,7 +127,8 @@ def evaluate(config: Evaluate) -> None:
     }
     write_atomically(evaluation.path("fidelity.json"), json.dumps(figures, indent=1).encode())
     print(f"figures:  {config.out / 'fidelity.json'}")
-    draw_fidelity(found, evaluation.units).savefig(evaluation.path("fidelity.png"), dpi=80)
+    with atomic_file(evaluation.path("fidelity.png")) as file:
+        draw_fidelity(found, evaluation.units).savefig(file, format="png", dpi=80)
     evaluation.shoot()
     print(f"pictures: {config.out / 'fidelity.png'}, {config.out / FILMSTRIP}")
     print(f"film:     {config.out / FILM}  (real above dream; twice real speed)")
@@ -236,7 +237,8 @@ class _Evaluation:
             plan = longest[name].column(i // len(whole)).cut(LONGEST_FILM)
             films.append(film(self.dreamer, self.datasets[name], plan))
         strip = filmstrip(Film.joined(films[:3]))
-        Image.fromarray(strip).save(self.path(FILMSTRIP))
+        with atomic_file(self.path(FILMSTRIP)) as file:
+            Image.fromarray(strip).save(file, "png")
         write_film(self.path(FILM), film_frames(Film.joined(films)), fps=2 * self.system.fps)
 
 

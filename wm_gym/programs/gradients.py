@@ -53,7 +53,7 @@ from wm_gym.programs.evaluate import facts_of, open_datasets
 from wm_gym.programs.machine import machine
 from wm_gym.programs.options import check_denoising_steps, check_least
 from wm_gym.programs.progress import Bar, each
-from wm_gym.storage.files import write_atomically
+from wm_gym.storage.files import atomic_file, write_atomically
 from wm_gym.systems import System
 
 DATA = ("play=data/push-t-test", "human=data/human")
@@ -310,8 +310,13 @@ class _Card:
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / "gradients.json", json.dumps(figures, indent=1).encode())
         write_atomically(out / "gradients.md", ("\n\n".join(texts) + "\n").encode())
-        draw_cosines(comparisons, delta=self.shown_delta).savefig(out / "cosines.png", dpi=80)
-        draw_one_step(measured, delta=self.shown_delta).savefig(out / "one_step.png", dpi=80)
+        figures_of = {
+            "cosines.png": draw_cosines(comparisons, delta=self.shown_delta),
+            "one_step.png": draw_one_step(measured, delta=self.shown_delta),
+        }
+        for name, figure in figures_of.items():
+            with atomic_file(out / name) as file:
+                figure.savefig(file, format="png", dpi=80)
 
 
 def _card(config: GradientCard) -> _Card:

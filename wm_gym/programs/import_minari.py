@@ -10,7 +10,7 @@ def import_minari(
     dataset: str,
     /,
     out: Path,
-    fps: int = 10,
+    fps: float = 10,
     picture_key: str | None = None,
     low: tuple[float, ...] = (),
     high: tuple[float, ...] = (),

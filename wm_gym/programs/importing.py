@@ -8,9 +8,9 @@ from wm_gym.data.card import card_text, dataset_card
 from wm_gym.data.episode import TooShortError
 from wm_gym.data.foreign import episode_named
 from wm_gym.programs.card import write_card
-from wm_gym.programs.options import check_least
 from wm_gym.programs.progress import each
 from wm_gym.systems import Bounds
+from wm_gym.systems.origin import rate
 
 
 class Source(Protocol):
@@ -80,9 +80,10 @@ def _print_losses(source: Source) -> None:
         )
 
 
-def check_numbers(picture: tuple[int, int] | None, fps: int | None = None) -> None:
+def check_numbers(picture: tuple[int, int] | None, fps: float | None = None) -> None:
     """As they came from the command line."""
-    check_least(1, fps=fps)
+    if fps is not None:
+        rate(fps)
     if picture is not None and min(picture) < 1:
         raise ValueError(f"picture is {picture}, expected a height and a width")
 

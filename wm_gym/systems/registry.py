@@ -71,7 +71,7 @@ class System:
     """r(state, action, next_state), over any leading axes; r(state, action, next_state, task) where
     there are several tasks, with an index for each of those states. Ask for it by `reward_of`."""
 
-    fps: int
+    fps: int | float
     """Control steps per second."""
 
     context: int
@@ -122,7 +122,9 @@ class System:
             raise ValueError(
                 f"frame_shape is {self.frame_shape}, expected (height, width, channels)"
             )
-        for name in ("action_size", "fps", "context", "horizon"):
+        if not self.fps > 0:
+            raise ValueError(f"fps is {self.fps}, expected more than 0")
+        for name in ("action_size", "context", "horizon"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         if not len(self.state_names) == len(self.state_low) == len(self.state_high):
