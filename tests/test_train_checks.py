@@ -178,7 +178,7 @@ def test_data_whose_model_cannot_be_saved_is_refused_before_training(
     assert not (tmp_path / "run").exists(), "it trained before it looked"
 
 
-def test_a_dataset_whose_system_is_no_name_is_refused(data):
+def test_a_dataset_whose_system_is_no_name_is_refused(data, unchecked_types):
     content = {**Dataset.open(data).spec.to_json(), "robot_type": ["arm"]}
     with pytest.raises(ValueError, match=r"robot_type is \['arm'\], expected a text"):
         DatasetSpec.from_json(content)
