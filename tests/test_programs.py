@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import gymnasium as gym
 import psutil
 import pytest
+from forked import run_python
 
 from wm_gym.data import Dataset
 from wm_gym.models.world_model import WorldModel
@@ -25,10 +26,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def run(*command, ok=True):
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", *map(str, command)],
-        capture_output=True, text=True, timeout=300, cwd=ROOT, check=False,
-    )  # fmt: skip
+    done = run_python("-W", "ignore", *command)
     assert (done.returncode == 0) is ok, done.stdout + done.stderr
     return done
 
