@@ -60,7 +60,7 @@ def test_help_lists_the_programs_and_is_light():
     assert "import-human" in wm_gym("--help").stdout
     assert "import-human" in wm_gym("colect", ok=False).stderr
     code = "import sys, wm_gym.programs.collect; sys.exit('torch' in sys.modules)"
-    run("-c", code)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, check=True)
 
 
 def test_hints_name_the_whole_command():
