@@ -58,7 +58,8 @@ def test_a_dream_of_an_unregistered_system_is_an_environment(folder, unchecked_t
     assert env.metadata["render_fps"] == 12
     assert env.unwrapped.task_description == "wander"
     check_env(env.unwrapped, skip_render_check=True)
-    how = {"world_model": folder, "horizon": 4, "deterministic": True}
+    model = WorldModel.from_pretrained(folder)  # once, for a hundred environments
+    how = {"world_model": model, "horizon": 4, "deterministic": True}
     check_vector_env(
         lambda num_envs, mode: gym.make_vec("WM-v0", num_envs=num_envs, autoreset_mode=mode, **how),
         make_single=lambda: gym.make("WM-v0", **how),
