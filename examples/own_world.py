@@ -57,6 +57,9 @@ class OwnWorld:
     test_episodes: int = 60
     """More of it, which is never trained on: dreams are judged there."""
 
+    workers: int | None = None
+    """Processes that log, which begin with seconds of imports; all cores by default."""
+
     train: tyro.conf.Suppress[Train] = field(default_factory=lambda: settings("quick"))
     rollouts: int = 200
     """How many dreams are judged."""
@@ -80,7 +83,7 @@ PRESETS = {
         "A minute or less, learns nothing; used by the tests.",
         OwnWorld(
             recipe=Recipe(env_id="Pendulum-v1", episodes=4, steps=24), test_episodes=2,
-            train=settings("tiny"),
+            workers=1, train=settings("tiny"),
             rollouts=3, window=3, filmed=6,
         ),
     ),
@@ -139,7 +142,7 @@ def dreamt(config: OwnWorld) -> Path:
         config.recipe, episodes=config.test_episodes, seed=config.recipe.seed + 1, split="test"
     )
     for folder, recipe in {data: config.recipe, test: more}.items():
-        collect(Job(out=folder, recipe=recipe))
+        collect(Job(out=folder, recipe=recipe, workers=config.workers))
     run = config.out / "run"
     train(replace(config.train, data=data, test=test, out=run))
     judge = Evaluate(

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import gymnasium as gym
 import psutil
 import pytest
+from forked import run_python
 from tiny_world import make_world_model
 
 from wm_gym.data import Dataset
@@ -27,10 +28,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def run(*command, ok=True):
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", *map(str, command)],
-        capture_output=True, text=True, timeout=300, cwd=ROOT, check=False,
-    )  # fmt: skip
+    done = run_python("-W", "ignore", *command)
     assert (done.returncode == 0) is ok, done.stdout + done.stderr
     return done
 
@@ -64,7 +62,7 @@ def test_help_lists_the_programs_and_is_light():
     assert "import-human" in wm_gym("--help").stdout
     assert "import-human" in wm_gym("colect", ok=False).stderr
     code = "import sys, wm_gym.programs.collect; sys.exit('torch' in sys.modules)"
-    run("-c", code)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, check=True)
 
 
 def test_hints_name_the_whole_command():
