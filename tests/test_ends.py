@@ -8,7 +8,6 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from checked import at_first
 from gymnasium.error import ResetNeeded
 from test_evaluation import Replay
 from test_training import CONTEXT, denoiser, trainer, windows_of
@@ -216,7 +215,7 @@ def test_heads_learn_where_episodes_end(strays):
     sizes = {"latent_size": 6, "action_size": 2, "width": 32, "ends": True}
     scales = {n: getattr(dreamer.config, n) for n in ("latent_scale", "change_scale")}
     run = trainer(Heads(**sizes, **scales), updates=400, ema=0.9)
-    updates = at_first(run.train(windows_of(strays, latents), JudgingLoss(dreamer)))
+    updates = list(run.train(windows_of(strays, latents), JudgingLoss(dreamer)))
     batch = windows_of(strays, latents, batch_size=2000).batch(10**6)
     now, following = batch.latents[:, CONTEXT - 1], batch.latents[:, CONTEXT]
     said = run.average.judge(now, batch.action[:, CONTEXT - 1], following).ended

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from checked import at_first
 from test_models import autoencoder, seeded
 from test_training import CONTEXT, denoiser, dots, frames_of, latents, trainer, windows_of
 from torch.distributions import Normal, kl_divergence
@@ -42,7 +41,7 @@ def local_model(dataset, scales):
 @pytest.fixture(scope="module")
 def dreamer(dots, latents):
     run = trainer(denoiser(dots, latents), updates=300, ema=0.9)
-    at_first(run.train(windows_of(dots, latents), DenoisingLoss(Dreaming())))
+    list(run.train(windows_of(dots, latents), DenoisingLoss(Dreaming())))
     return run.average
 
 
@@ -51,7 +50,7 @@ def run(dots, latents, dreamer):
     """Of a local model that is shown the truth: its embedding is the latent."""
     run = trainer(local_model(dots, Scales.of(dots, latents)), updates=400, ema=0.9)
     batches = filter_windows(dots, latents, batch_size=16)
-    run.updates = at_first(run.train(batches, FilteringLoss(Filtering(), dreamer)))
+    run.updates = list(run.train(batches, FilteringLoss(Filtering(), dreamer)))
     return run
 
 
@@ -64,7 +63,7 @@ def filter_windows(dataset, latents, *, batch_size):
 def test_the_eye_learns_to_point_where_the_autoencoder_does(dots, latents):
     run = trainer(local_model(dots, Scales.of(dots, latents)), updates=300)
     batches = SeenWindows(windows=frames_of(dots), latents=latents)
-    updates = at_first(run.train(batches, SeeingLoss(autoencoder(keypoints=3))))
+    updates = list(run.train(batches, SeeingLoss(autoencoder(keypoints=3))))
     first, last = (
         np.mean([u.scores["off"] for u in part]) for part in (updates[:10], updates[-10:])
     )

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from checked import at_first
 from PIL import Image
 from test_models import autoencoder, global_model, seeded
 
@@ -75,7 +74,7 @@ def test_the_autoencoder_learns_to_paint(dots):
     model, background = autoencoder(), to_unit(torch.from_numpy(median_frame(dots)))
     model.set_background(background)
     run = trainer(model, updates=150)
-    updates = at_first(run.train(frames_of(dots), ReconstructionLoss(background)))
+    updates = list(run.train(frames_of(dots), ReconstructionLoss(background)))
     first, last = (np.mean([u.loss for u in part]) for part in (updates[:10], updates[-10:]))
     assert last < 0.5 * first
     assert updates[-1].step == 150
@@ -95,7 +94,7 @@ def test_the_median_frame_shows_what_never_moves(dots):
 def test_the_global_model_learns_the_next_latent(dots, latents, rollout):
     run = trainer(denoiser(dots, latents), updates=300, ema=0.9)
     batches = windows_of(dots, latents, CONTEXT + rollout)
-    updates = at_first(run.train(batches, DenoisingLoss(Dreaming(), rollout=rollout)))
+    updates = list(run.train(batches, DenoisingLoss(Dreaming(), rollout=rollout)))
     first, last = (np.mean([u.scores["error"] for u in p]) for p in (updates[:10], updates[-10:]))
     assert first > 0.8  # of the change between frames
     assert last < 0.4
@@ -108,7 +107,7 @@ def test_how_far_dreams_go_astray_is_in_units_of_a_step_s_change(dots, latents):
     expected = off.square().mean(2).sqrt().mean(1).median() / model.config.change_scale
     assert still == pytest.approx(float(expected), rel=0.1)
     run = trainer(model, updates=300, ema=0.9)
-    at_first(run.train(windows_of(dots, latents), DenoisingLoss(Dreaming())))
+    list(run.train(windows_of(dots, latents), DenoisingLoss(Dreaming())))
     assert astray(run.average, batch, torch.Generator().manual_seed(0)) < 0.5 * still
 
 
@@ -123,7 +122,7 @@ def test_heads_learn_reward_coverage_and_how_far_a_step_is_off(dots, latents):
         )
     )  # fmt: skip
     run = trainer(heads, updates=400, ema=0.9)
-    updates = at_first(run.train(windows_of(dots, latents), JudgingLoss(dreamer)))
+    updates = list(run.train(windows_of(dots, latents), JudgingLoss(dreamer)))
     assert updates[-1].scores["reward_error"] < 0.2 * spread
     assert updates[-1].scores["coverage_error"] < 0.1
     batch = windows_of(dots, latents, batch_size=256).batch(0)
