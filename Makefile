@@ -19,7 +19,7 @@ demo: $(INSTALLED)  ## log a little data, dream it anew, write pictures and vide
 	$(BIN)/python examples/dream.py
 
 test: $(INSTALLED)  ## all tests
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 check: lint types imports docs  ## everything CI checks besides the tests
 

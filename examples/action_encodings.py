@@ -17,6 +17,7 @@ from wm_gym.evaluation.rollouts import Dreamer, Rollouts, dream_rollouts, plans,
 from wm_gym.models.actions import ENCODINGS
 from wm_gym.models.keypoints.global_model import KeypointGlobalModel
 from wm_gym.models.world_model import Card, WorldModel
+from wm_gym.numbers import check_least
 from wm_gym.programs.progress import Bar
 from wm_gym.programs.train_run import TrainingRun, precision
 from wm_gym.systems import PUSH_T
@@ -47,6 +48,9 @@ class ActionEncodings:
     """Of 1,024 windows each; far from the end, where differences are largest."""
 
     rollouts: int = 200
+
+    def __post_init__(self) -> None:
+        check_least(1, seeds=self.seeds, updates=self.updates, rollouts=self.rollouts)
 
 
 def main(config: ActionEncodings) -> None:

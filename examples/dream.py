@@ -11,6 +11,7 @@ import numpy as np
 import tyro
 from headline.video import write_video
 
+from wm_gym.numbers import check_least
 from wm_gym.programs.progress import each
 from wm_gym.systems import PUSH_T
 
@@ -35,6 +36,10 @@ class Dream:
     """Length of an episode."""
 
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_least(1, episodes=self.episodes, steps=self.steps)
+        check_least(0, seed=self.seed)
 
 
 def main(config: Dream) -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 from wm_gym.data import Dataset
 from wm_gym.data.card import card_text, dataset_card, draw_card
 from wm_gym.data.collect import Recipe, collect_episodes
+from wm_gym.numbers import check_least
 from wm_gym.programs.progress import Bar
 from wm_gym.systems import PUSH_T, Pilot
 
@@ -38,6 +39,10 @@ class FirstLook:
 
     gif: Path | None = None
     """Write the film here too, small, for a README."""
+
+    def __post_init__(self) -> None:
+        check_least(1, episodes=self.episodes, steps=self.steps)
+        check_least(0, seed=self.seed)
 
 
 def main(config: FirstLook) -> None:

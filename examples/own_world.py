@@ -27,6 +27,7 @@ from wm_gym.data.collect import Recipe
 from wm_gym.data.episode import Episode
 from wm_gym.envs.dream import DreamEnv
 from wm_gym.models.folder import WORLD_MODEL
+from wm_gym.numbers import check_least
 from wm_gym.programs.collect import Job, collect
 from wm_gym.programs.evaluate import Evaluate, evaluate
 from wm_gym.programs.train import train
@@ -56,6 +57,9 @@ class OwnWorld:
     test_episodes: int = 60
     """More of it, which is never trained on: dreams are judged there."""
 
+    workers: int | None = None
+    """Processes that log, which begin with seconds of imports; all cores by default."""
+
     train: tyro.conf.Suppress[KeypointTraining] = field(default_factory=lambda: settings("quick"))
     rollouts: int = 200
     """How many dreams are judged."""
@@ -69,13 +73,17 @@ class OwnWorld:
     out: Path = Path("out/own_world")
     """Where everything goes."""
 
+    def __post_init__(self) -> None:
+        check_least(1, test_episodes=self.test_episodes, rollouts=self.rollouts)
+        check_least(1, window=self.window, filmed=self.filmed)
+
 
 PRESETS = {
     "tiny": (
         "A minute or less, learns nothing; used by the tests.",
         OwnWorld(
             recipe=Recipe(env_id="Pendulum-v1", episodes=4, steps=24), test_episodes=2,
-            train=settings("tiny"),
+            workers=1, train=settings("tiny"),
             rollouts=3, window=3, filmed=6,
         ),
     ),
@@ -134,7 +142,7 @@ def dreamt(config: OwnWorld) -> Path:
         config.recipe, episodes=config.test_episodes, seed=config.recipe.seed + 1, split="test"
     )
     for folder, recipe in {data: config.recipe, test: more}.items():
-        collect(Job(out=folder, recipe=recipe))
+        collect(Job(out=folder, recipe=recipe, workers=config.workers))
     run = config.out / "run"
     train(replace(config.train, data=data, test=test, out=run))
     judge = Evaluate(

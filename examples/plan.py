@@ -15,6 +15,7 @@ from torch import Tensor
 
 from wm_gym.envs import RealVectorEnv
 from wm_gym.envs.dream import DreamVectorEnv
+from wm_gym.numbers import check_least
 from wm_gym.programs.progress import each
 
 
@@ -40,6 +41,10 @@ class Plan:
 
     out: Path = Path("out/plan.png")
     """The picture to write."""
+
+    def __post_init__(self) -> None:
+        check_least(1, starts=self.starts, steps=self.steps, iterations=self.iterations)
+        check_least(0, rate=self.rate)
 
 
 def main(config: Plan) -> None:

@@ -3,6 +3,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+import strangers
 
 from wm_gym.data import Dataset
 from wm_gym.data.card import dataset_card
@@ -220,3 +221,21 @@ def test_unknown_ids_and_bad_recipes_are_refused(tmp_path):
     for kwargs in ({"episodes": 0}, {"steps": 0}, {"seed": -1}):
         with pytest.raises(ValueError, match="expected"):
             Recipe(**kwargs)
+
+
+@pytest.mark.parametrize(("told", "repeat", "kept"), [(25, 2, 12.5), (30, 3, 10), (None, 4, 0.25)])
+def test_a_rate_is_kept_as_it_is(told, repeat, kept):
+    source = Source(Recipe(env_id="Real-Dot-v0", repeat=repeat))
+    source.env.unwrapped.metadata = {"render_fps": told}
+    assert source.spec().fps == kept
+    assert isinstance(source.spec().fps, int) == (repeat == 3)
+
+
+@pytest.mark.parametrize("told", [2 * 10**6, -5, "fast"])
+def test_a_rate_that_cannot_be_is_refused_before_anything_is_logged(tmp_path, monkeypatch, told):
+    metadata = strangers.Stranger.metadata | {"render_fps": told}
+    monkeypatch.setattr(strangers.Stranger, "metadata", metadata)
+    recipe = Recipe(env_id="strangers:Stranger-v0", env_kwargs={"colour": 7})
+    with pytest.raises(ValueError, match=r"render_fps of strangers:Stranger-v0 is .*, expected a"):
+        logged(tmp_path / "out", recipe)
+    assert not (tmp_path / "out").exists()

@@ -1,6 +1,7 @@
 """What is written comes back bit for bit, whatever was killed or full in between."""
 
 import errno
+import json
 import os
 import signal
 import time
@@ -8,11 +9,24 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
-from tiny_dataset import SPEC, assert_same, make_episode, open_unfinished, run_python, write
+from tiny_dataset import (
+    DATA_FILE,
+    SPEC,
+    assert_same,
+    make_episode,
+    open_unfinished,
+    run_python,
+    write,
+)
 
 from wm_gym.data import Dataset, DatasetWriter, Fact
+from wm_gym.data.card import dataset_card
 from wm_gym.data.layout import Meta, loose_path
+from wm_gym.programs.card import write_card
+from wm_gym.programs.failures import said
+from wm_gym.storage.files import locked
 
 
 @pytest.mark.parametrize("file_bytes", [1, 2**30])
@@ -273,3 +287,70 @@ def test_without_episodes_there_is_nothing_to_finalize_or_open(tmp_path):
         Dataset.open(tmp_path)
     with pytest.raises(FileNotFoundError, match="not a wm_gym dataset"):
         Dataset.open(tmp_path / "elsewhere")
+
+
+def test_a_rate_that_is_not_whole_is_kept_and_times_follow_it(tmp_path):
+    writer = DatasetWriter(tmp_path, replace(SPEC, fps=12.5))
+    writer.add(0, make_episode(0))
+    writer.finalize()
+    assert Dataset.open(tmp_path).spec.fps == 12.5
+    assert json.loads((tmp_path / "meta/info.json").read_text())["fps"] == 12.5
+    table = pq.read_table(tmp_path / DATA_FILE)
+    np.testing.assert_allclose(table["timestamp"], np.arange(4) / 12.5, rtol=1e-6)
+
+
+def test_a_whole_rate_is_an_int_in_every_file(tmp_path):
+    write(tmp_path / "int")
+    writer = DatasetWriter(tmp_path / "float", replace(SPEC, fps=10.0))
+    for number in range(6):
+        writer.add(number, make_episode(number))
+    writer.finalize()
+    for path in (tmp_path / "int").rglob("*.*"):
+        other = tmp_path / "float" / path.relative_to(tmp_path / "int")
+        assert path.read_bytes() == other.read_bytes()
+    assert '"fps": 10,' in (tmp_path / "float/meta/info.json").read_text()
+    assert '"fps": 10,' in (tmp_path / "float/meta/wm_gym.json").read_text()
+
+
+@pytest.mark.parametrize("fps", [0, -1, 2 * 10**6, np.nan, np.inf, True, "10", 1e-9])
+def test_a_rate_that_is_none_is_refused(fps, unchecked_types):
+    with pytest.raises(ValueError, match=r"fps is .*, expected a number from 0.001 to 1,000,000"):
+        replace(SPEC, fps=fps)
+
+
+@pytest.mark.parametrize(("after", "name"), [(0, "card.png"), (2, "card.json")])
+def test_a_full_disk_leaves_the_card_that_was_there_and_is_named(
+    tmp_path, monkeypatch, after, name
+):
+    """Two syncs for each of the picture and the numbers."""
+    write(tmp_path)
+    dataset = Dataset.open(tmp_path)
+    card = dataset_card(dataset)
+    write_card(dataset, replace(card, episodes=5))
+    before = {path: path.read_bytes() for path in tmp_path.glob("card.*")}
+    with monkeypatch.context() as patch:
+        disk_fills_up(patch, after)
+        with pytest.raises(OSError, match="No space left") as caught:
+            write_card(dataset, card)
+    assert {path: path.read_bytes() for path in tmp_path.glob("card.*")} == before
+    assert not list(tmp_path.glob(".*"))
+    assert str(tmp_path / name) in said(caught.value)
+
+
+def test_a_card_whose_writer_was_killed_leaves_nothing_for_the_next(tmp_path):
+    write(tmp_path)
+    dataset = Dataset.open(tmp_path)
+    (tmp_path / ".card.png.0a1b2c.tmp").write_bytes(b"half")
+    write_card(dataset, dataset_card(dataset))
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_lock_is_not_blamed_for_what_goes_wrong_under_it(tmp_path):
+    with pytest.raises(BlockingIOError, match="no more processes"), locked(tmp_path):
+        raise BlockingIOError(errno.EAGAIN, "no more processes")
+    with (
+        locked(tmp_path),
+        pytest.raises(RuntimeError, match="another process is packing"),
+        locked(tmp_path),
+    ):
+        pass

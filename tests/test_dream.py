@@ -22,6 +22,7 @@ from wm_gym.conformance.lives import rule_batch_size
 from wm_gym.conformance.surface import rule_outputs, rule_spaces
 from wm_gym.data.collect import Recipe, collect_episodes
 from wm_gym.envs.dream import DreamEnv
+from wm_gym.models.world_model import WorldModel
 from wm_gym.systems import system_named
 
 SYSTEMS = ("PushT", "Dot")
@@ -38,7 +39,7 @@ def folders(tmp_path_factory):
 @pytest.fixture
 def single(folders):
     def make(system="PushT", **kwargs):
-        return gym.make("WM-v0", world_model=folders[system], **kwargs)
+        return gym.make("WM-v0", **{"world_model": folders[system], **kwargs})
 
     return make
 
@@ -96,12 +97,15 @@ def test_sb3_accepts_it(single):
 
 
 @pytest.mark.parametrize("mode", AutoresetMode)
-def test_vectors_equal_single_dreams_bit_for_bit(single, vector, mode, unchecked_types):
+def test_vectors_equal_single_dreams_bit_for_bit(folders, single, vector, mode, unchecked_types):
+    model = WorldModel.from_pretrained(folders["PushT"])  # once, for dozens of environments
+    how = {"world_model": model, "horizon": 7, "deterministic": True}
+
     def make(num_envs, mode):
-        return vector(num_envs, mode, horizon=7, deterministic=True)
+        return vector(num_envs, mode, **how)
 
     def make_single():
-        return single(horizon=7, deterministic=True).unwrapped
+        return single(**how).unwrapped
 
     check_vector_env(make, make_single=make_single, modes=[mode], num_envs=3)
 

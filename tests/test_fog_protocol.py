@@ -12,6 +12,7 @@ import torch
 from differentiable_envs import LinearQuadratic
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from tiny_world import make_world_model
 from torch import Tensor
 from torch.testing import assert_close
@@ -278,11 +279,24 @@ def test_what_lacks_is_named(unchecked_types):
         FoG(guarded(World(Law()), lacking, known), TINY)
 
 
-def test_a_dream_has_every_ability():
-    env = gym.make_vec(
+def dream():
+    return gym.make_vec(
         "WM-v0", num_envs=2, world_model=make_world_model(), obs_type="latent", horizon=7,
         autoreset_mode="SameStep",
-    ).unwrapped  # fmt: skip
+    )  # fmt: skip
+
+
+def test_a_wrapper_that_hides_the_protocol_is_told_of(unchecked_types):
+    """Gymnasium's do; one that hands attributes on, as `guarded` does, is as good as the world."""
+    env = RecordEpisodeStatistics(dream())
+    for door in (FoG, RewarpedLike):
+        with pytest.raises(TypeError, match=r"a RecordEpisodeSt.* refresh\): give env\.unwrapped"):
+            door(env)
+    assert FoG(env.unwrapped, replace(TINY, experience=2)).get_env() is env.unwrapped
+
+
+def test_a_dream_has_every_ability():
+    env = dream().unwrapped
     for each in (*CORE, *ABILITIES):
         assert not protocol.missing(env, each)
     for each in LIGHT:

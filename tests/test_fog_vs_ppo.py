@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import fog_vs_ppo
 import numpy as np
 import pytest
 from fog_vs_ppo import PRESETS, filmed, study_of
+from forked import run_python
 from headline import easy, trust
 from headline import study as studies
 from headline.contenders import HEAD_START, contenders
@@ -46,8 +45,7 @@ def lines_of(folder):
 def whole(tmp_path_factory):
     """One whole run of the program, as users start it."""
     out = tmp_path_factory.mktemp("study") / "tiny"
-    program = [sys.executable, str(EXAMPLES / "fog_vs_ppo.py"), "tiny", "--out", str(out)]
-    told = subprocess.run(program, capture_output=True, text=True, check=False, timeout=600)
+    told = run_python(EXAMPLES / "fog_vs_ppo.py", "tiny", "--out", out, timeout=600)
     assert told.returncode == 0, told.stderr
     return out, told.stdout, told.stderr
 

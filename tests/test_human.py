@@ -108,6 +108,10 @@ def test_what_is_no_such_file_is_refused(tmp_path):
     (tmp_path / "text.zip").write_text("no zip")
     with pytest.raises(ValueError, match="not a readable zarr"):
         read_demonstrations(tmp_path / "text.zip")
+    (tmp_path / "linked.zarr").mkdir()
+    (tmp_path / "linked.zarr/.zgroup").symlink_to(tmp_path / "text.zip")
+    with pytest.raises(ValueError, match=r"zgroup is refused: it is a link that leaves"):
+        read_demonstrations(tmp_path / "linked.zarr")
     root = zarr.open_group(tmp_path / "bad.zarr", mode="w", zarr_format=2)
     root["data/state"] = np.zeros((10, 4))
     root["meta/episode_ends"] = np.array([5, 10])

@@ -1,12 +1,15 @@
 """Datasets that LeRobot's users have: read as they are laid out, with videos or pictures."""
 
+import io
 import json
+import tracemalloc
 
 import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from wm_gym.data import Dataset
 from wm_gym.data.lerobot_import import Columns, LeRobotSource
@@ -247,7 +250,7 @@ def test_a_robot_type_that_is_no_name_asks_for_one(tmp_path):
     write_lerobot(tmp_path, video=False)
     info = tmp_path / "meta/info.json"
     info.write_text(json.dumps({**json.loads(info.read_text()), "robot_type": ["arm"]}))
-    with pytest.raises(ValueError, match=r"robot_type is \['arm'\], .*; give --system"):
+    with pytest.raises(ValueError, match=r"has robot_type \['arm'\], .*: give one with --system"):
         LeRobotSource(tmp_path).spec()
     assert LeRobotSource(tmp_path, system="arm").spec().robot_type == "arm"
 
@@ -277,3 +280,197 @@ def test_our_own_datasets_can_be_imported_too(tmp_path):
         assert came.terminated == expected.terminated
         told = source.bounds.from_unit(came.action)
         np.testing.assert_allclose(told, expected.action, atol=1e-5)
+
+
+@pytest.mark.parametrize(("told", "kept"), [(12.5, 12.5), (20.0, 20), (29.97, 29.97)])
+def test_a_rate_is_theirs(tmp_path, told, kept):
+    write_lerobot(tmp_path, video=False)
+    change_info(tmp_path, fps=told)
+    fps = LeRobotSource(tmp_path).spec().fps
+    assert (fps, type(fps)) == (kept, type(kept))
+
+
+def change_info(folder, **changes):
+    path = folder / "meta/info.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        *(({"fps": fps}, "is .*, expected a number from") for fps in (
+            0, -20, np.nan, np.inf, "20", [20], None, True, 2 * 10**6, 10**400,
+        )),
+        ({"robot_type": ["arm"]}, r"has robot_type \['arm'\], expected a text: give .*--system"),
+        ({"features": []}, "has features .*, expected a table of tables"),
+        ({"features": {"action": {"shape": [2]}}}, "has features .*, expected a table of tables"),
+    ],
+)  # fmt: skip
+def test_metadata_of_another_kind_is_refused_by_name_before_anything_is_read(
+    tmp_path, changes, words
+):
+    write_lerobot(tmp_path / "theirs", video=False)
+    change_info(tmp_path / "theirs", **changes)
+    (tmp_path / "theirs/data/chunk-000/file-000.parquet").unlink()
+    with pytest.raises(ValueError, match=rf"meta/info.json.* {words}"):
+        import_lerobot(tmp_path / "theirs", tmp_path / "ours")
+    assert not (tmp_path / "ours").exists()
+
+
+def test_metadata_within_metadata_within_metadata_is_refused_by_name(tmp_path):
+    write_lerobot(tmp_path, video=False)
+    (tmp_path / "meta/info.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"meta/info.json is damaged"):
+        LeRobotSource(tmp_path).spec()
+
+
+@pytest.mark.parametrize("given", [None, Bounds(low=(-1.0,), high=(1.0,))])
+def test_ragged_actions_are_refused_by_name(tmp_path, given):
+    rows = write_lerobot(tmp_path, video=False)
+    rows[2]["action"] = [0.5]
+    write_rows(tmp_path, rows)
+    with pytest.raises(ValueError, match=r"file-000.parquet: column 'action' has lists of 1 to 2"):
+        LeRobotSource(tmp_path, given=given).spec()
+
+
+def test_actions_of_another_length_in_another_file_are_refused_by_name(tmp_path):
+    rows = write_lerobot(tmp_path, video=False)
+    change_episodes(tmp_path, 2, "data/file_index", 1)
+    for row in rows:
+        row["action"] = row["action"] + [0.0] * (row["episode_index"] == 2)
+    write_rows(tmp_path, [row for row in rows if row["episode_index"] < 2])
+    last = pa.Table.from_pylist([row for row in rows if row["episode_index"] == 2])
+    pq.write_table(last, tmp_path / "data/chunk-000/file-001.parquet")
+    with pytest.raises(ValueError, match=r"file-001.parquet: column 'action' has 3 .*expected 2"):
+        LeRobotSource(tmp_path).spec()
+
+
+BOMB = 6000  # pixels a side: 108 MB in RGB, 36 MB in grey, 35 KB in the file
+
+
+def bomb():
+    with io.BytesIO() as file:
+        Image.fromarray(np.zeros((BOMB, BOMB), np.uint8)).save(file, "PNG")
+        return file.getvalue()
+
+
+def test_a_picture_of_more_pixels_than_promised_is_refused_before_it_takes_memory(tmp_path):
+    rows = write_lerobot(tmp_path, video=False)
+    rows[1][CAMERA] = {"bytes": bomb(), "path": None}
+    write_rows(tmp_path, rows)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"000.parquet .*too many pixels, expected at most 2,"):
+            LeRobotSource(tmp_path).episode(0)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20e6
+
+
+@pytest.mark.parametrize("shape", [(12_000, 12_000, 3), (3, 12_000, 12_000), (48, 48), "48", None])
+def test_a_promise_of_more_pixels_than_anybody_has_is_refused(tmp_path, shape):
+    write_lerobot(tmp_path, video=False)
+    features = json.loads((tmp_path / "meta/info.json").read_text())["features"]
+    features[CAMERA]["shape"] = shape
+    change_info(tmp_path, features=features)
+    with pytest.raises(ValueError, match=r"info.json has shape .* of 'observation.images.top'"):
+        LeRobotSource(tmp_path).episode(0)
+
+
+@pytest.mark.parametrize("shape", [(SIDE, SIDE, 3), (3, SIDE, SIDE)])
+def test_a_picture_may_be_promised_with_channels_first_or_last(tmp_path, shape):
+    write_lerobot(tmp_path, video=False)
+    features = json.loads((tmp_path / "meta/info.json").read_text())["features"]
+    features[CAMERA]["shape"] = shape
+    change_info(tmp_path, features=features)
+    assert LeRobotSource(tmp_path).pixels == SIDE**2
+
+
+def test_a_video_of_more_pixels_than_promised_is_refused_by_name(tmp_path):
+    write_lerobot(tmp_path)
+    features = json.loads((tmp_path / "meta/info.json").read_text())["features"]
+    features[CAMERA]["shape"] = (SIDE, SIDE - 1, 3)
+    change_info(tmp_path, features=features)
+    with pytest.raises(ValueError, match=r"file-000.mp4 .*48×48 pixels, expected at most 2,256"):
+        LeRobotSource(tmp_path).episode(0)
+
+
+def change_episodes(folder, number, column, value):
+    path = folder / "meta/episodes/chunk-000/file-000.parquet"
+    rows = pq.read_table(path).to_pylist()
+    rows[number][column] = value
+    pq.write_table(pa.Table.from_pylist(rows), path)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("episode_index", None), ("data/chunk_index", -1), ("data/file_index", 0.5),
+        (f"videos/{CAMERA}/from_timestamp", np.nan), (f"videos/{CAMERA}/file_index", -1),
+    ],
+)  # fmt: skip
+def test_episodes_that_are_nowhere_are_refused_by_name(tmp_path, column, value):
+    write_lerobot(tmp_path)
+    change_episodes(tmp_path, 0, column, value)
+    with pytest.raises(ValueError, match=rf"file-000\.parquet.*{column}"):
+        LeRobotSource(tmp_path).spec()
+
+
+def test_an_episode_that_promises_more_than_memory_holds_is_refused(tmp_path):
+    write_lerobot(tmp_path, video=False)
+    change_episodes(tmp_path, 0, "length", 10**15)
+    with pytest.raises(ValueError, match=r"episode 0 .*it has the frames .*, expected 0 to 9999"):
+        LeRobotSource(tmp_path).spec()
+
+
+@pytest.mark.parametrize("video", [True, False])
+def test_files_that_lead_out_of_the_folder_are_refused_by_name(tmp_path, video):
+    folder = tmp_path / "theirs"
+    write_lerobot(folder, video=video)
+    path = folder / f"videos/{CAMERA}/chunk-000/file-000.mp4"
+    for place in [path] if video else [*folder.rglob("*.parquet"), folder / "meta/info.json"]:
+        outside = place.rename(tmp_path / "outside")
+        place.symlink_to(outside)
+        with pytest.raises(ValueError, match=rf"{place} is refused: it is a link that leaves"):
+            LeRobotSource(folder).spec()
+        place.unlink()
+        outside.rename(place)
+
+
+def write_tasks(folder, index, task):
+    pq.write_table(pa.table({"task_index": index, "task": task}), folder / "meta/tasks.parquet")
+
+
+@pytest.mark.parametrize(
+    ("index", "task", "words"),
+    [
+        ([0.5, 1.0], ["a", "b"], r"has task_index \[0.5, 1.0\], expected whole numbers"),
+        ([0, None], ["a", "b"], r"has task_index \[0, None\], expected whole numbers"),
+        ([0, 0], ["a", "b"], r"has task_index \[0, 0\], expected .*, each once"),
+        ([0, 1], ["a", None], r"has tasks \['a', None\], expected texts"),
+        ([0, 1], [["a"], ["b"]], r"has tasks .*, expected texts"),
+    ],
+)
+def test_tasks_of_another_kind_are_refused_by_name(tmp_path, index, task, words):
+    write_lerobot(tmp_path, video=False)
+    write_tasks(tmp_path, index, task)
+    with pytest.raises(ValueError, match=rf"meta/tasks.parquet {words}"):
+        LeRobotSource(tmp_path).spec()
+
+
+def test_tasks_that_lead_out_of_the_folder_are_refused_by_name(tmp_path):
+    write_lerobot(tmp_path / "theirs", video=False)
+    write_tasks(tmp_path / "theirs", [0], ["a"])
+    place = tmp_path / "theirs/meta/tasks.parquet"
+    place.symlink_to(place.rename(tmp_path / "outside"))
+    with pytest.raises(ValueError, match=r"tasks.parquet is refused: it is a link that leaves"):
+        LeRobotSource(tmp_path / "theirs").spec()
+
+
+def test_an_index_of_a_task_that_is_no_number_is_refused_by_name(tmp_path):
+    rows = write_lerobot(tmp_path, video=False)
+    write_tasks(tmp_path, [0], ["a"])
+    write_rows(tmp_path, [row | {"task_index": "a"} for row in rows])
+    with pytest.raises(ValueError, match=r"file-000.parquet: column 'task_index' is of string"):
+        LeRobotSource(tmp_path).spec()

@@ -1,5 +1,7 @@
 """Minari datasets, written and read by Minari itself."""
 
+import json
+import os
 from dataclasses import replace
 
 import h5py
@@ -7,6 +9,7 @@ import minari
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 from minari.data_collector import EpisodeBuffer
 
 from wm_gym.data import Dataset, DatasetSpec, DatasetWriter, Episode
@@ -55,17 +58,19 @@ def pictures(number, frames, size=(20, 24)):
     return rng.integers(0, 256, (frames, *size, 3), dtype=np.uint8)
 
 
+HUGE = spaces.Box(np.uint8(0), np.uint8(255), (1,), np.uint8)
+HUGE._shape = (12_000, 12_000, 3)
 PICTURE = spaces.Box(0, 255, (20, 24, 3), np.uint8)
 
 
 @pytest.mark.parametrize("data_format", ["hdf5", "arrow"])
 def test_frames_actions_and_ends_are_theirs(tmp_path, data_format, capsys):
     _, buffers = theirs(data_format, pictures, PICTURE)
-    import_minari("theirs-v0", tmp_path / "ours", fps=15)
+    import_minari("theirs-v0", tmp_path / "ours", fps=12.5)
     assert "-1 and 1 stand for -2 to 2, 0 to 1" in capsys.readouterr().out
     dataset = Dataset.open(tmp_path / "ours")
     spec = dataset.spec
-    assert (spec.fps, spec.picture, spec.action_size) == (15, (20, 24, 3), 2)
+    assert (spec.fps, spec.picture, spec.action_size) == (12.5, (20, 24, 3), 2)
     for number, buffer in enumerate(buffers):
         episode = dataset.episode(number)
         np.testing.assert_array_equal(episode.frames, buffer.observations)
@@ -228,4 +233,94 @@ def test_what_cannot_be_imported_says_why(tmp_path):
     numbers = spaces.Box(-1, 1, (3,), np.float32)
     dataset, _ = theirs("hdf5", lambda _, n: np.zeros((n, 3), np.float32), numbers)
     with pytest.raises(ValueError, match=r"choose a picture key among \[\]"):
+        MinariSource(dataset, 10).spec()
+
+
+def large(number, frames):
+    return pictures(number, frames, (48, 40))
+
+
+@pytest.mark.parametrize("data_format", ["hdf5", "arrow"])
+def test_a_jpeg_of_more_pixels_than_promised_is_refused(tmp_path, data_format):
+    space = spaces.Box(0, 255, (48, 40, 3), np.uint8)
+    dataset, _ = theirs(data_format, large, space, jpeg=True)
+    assert MinariSource(dataset, 10).episode(0).frames.shape == (6, 48, 40, 3)
+    smaller = spaces.Box(0, 255, (48, 39, 3), np.uint8)
+    dataset.storage._observation_space = dataset._observation_space = smaller
+    with pytest.raises(ValueError, match=r"too many pixels, expected at most 1,872"):
+        MinariSource(dataset, 10).episode(0)
+
+
+@pytest.mark.parametrize("shape", [(6, 12_000, 12_000, 3), (10**9, 20, 24, 3)])
+def test_pictures_that_take_no_room_in_the_file_are_refused_before_they_take_memory(
+    tmp_path, shape
+):
+    dataset, _ = theirs("hdf5", pictures, PICTURE)
+    with h5py.File(dataset.storage.data_path / "main_data.hdf5", "a") as file:
+        del file["episode_0/observations"]
+        chunks = (1, *shape[1:])
+        file["episode_0"].create_dataset("observations", shape, np.uint8, chunks=chunks)
+    with pytest.raises(ValueError, match=r"main_data.hdf5 has pictures of .*, expected \(6, 20"):
+        MinariSource(dataset, 10).spec()
+
+
+def test_proprioception_that_takes_no_room_in_the_file_is_refused_before_it_takes_memory(tmp_path):
+    felt = spaces.Box(-1, 1, (3,), np.float32)
+    space = spaces.Dict({"view": PICTURE, "agent_pos": felt})
+
+    def observation(number, frames):
+        return {"view": pictures(number, frames), "agent_pos": np.zeros((frames, 3), np.float32)}
+
+    dataset, _ = theirs("hdf5", observation, space)
+    assert MinariSource(dataset, 10).episode(0).proprio.shape == (6, 3)
+    with h5py.File(dataset.storage.data_path / "main_data.hdf5", "a") as file:
+        felt = file["episode_0/observations"]
+        del felt["agent_pos"]
+        felt.create_dataset("agent_pos", (10**12, 3), np.float32, chunks=(1, 3))
+    with pytest.raises(ValueError, match=r"has proprioception of .*, expected \(6, 3\)"):
+        MinariSource(dataset, 10).spec()
+
+
+def test_spaces_of_more_pixels_than_anybody_has_are_refused(tmp_path):
+    dataset, _ = theirs("arrow", pictures, PICTURE)
+    dataset._observation_space = spaces.Dict({"view": PICTURE, "sky": HUGE})
+    with pytest.raises(ValueError, match=r"expected at most 33,554,432 pixels"):
+        MinariSource(dataset, 10).episode(0)
+
+
+def test_files_that_lead_out_of_the_folder_are_refused_by_name(tmp_path):
+    dataset, _ = theirs("hdf5", pictures, PICTURE)
+    for name in ("main_data.hdf5", "metadata.json"):
+        place = dataset.storage.data_path / name
+        outside = place.rename(tmp_path / "outside")
+        place.symlink_to(outside)
+        with pytest.raises(ValueError, match=rf"{name} is refused: it is a link that leaves"):
+            load_minari("theirs-v0")
+        place.unlink()
+        outside.rename(place)
+    assert load_minari(dataset.storage.data_path.parent).total_episodes == 2
+
+
+def test_no_function_that_a_dataset_names_is_called(tmp_path, monkeypatch):
+    """Minari would make the environment to ask for its spaces."""
+    dataset, _ = theirs("hdf5", pictures, PICTURE)
+    path = dataset.storage.data_path / "metadata.json"
+    told = json.loads(path.read_text())
+    del told["observation_space"]
+    called = []
+    monkeypatch.setattr(os, "nice", lambda **_: called.append(1) or 1 / 0)
+    told["env_spec"] = EnvSpec("Any-v0", "os:nice", disable_env_checker=True).to_json()
+    path.write_text(json.dumps(told))
+    with pytest.raises(ValueError, match=r"metadata.json has no observation_space, which would"):
+        load_minari("theirs-v0")
+    assert not called
+
+
+def test_actions_of_another_length_are_refused_by_name(tmp_path):
+    free = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    dataset, _ = theirs("hdf5", pictures, PICTURE, action=free)
+    with h5py.File(dataset.storage.data_path / "main_data.hdf5", "a") as file:
+        del file["episode_1/actions"]
+        file["episode_1"].create_dataset("actions", data=np.zeros((8, 3), np.float32))
+    with pytest.raises(ValueError, match=r"episode 1 of theirs-v0: actions have 3 .*expected 2"):
         MinariSource(dataset, 10).spec()

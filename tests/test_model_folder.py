@@ -612,7 +612,7 @@ def mutated(config: dict, path: tuple, raw: str) -> str:
 
 @pytest.mark.parametrize("value", ODD_VALUES)
 def test_every_setting_may_be_anything_and_is_refused_or_harmless(folder, value):
-    config = json.loads((folder / CONFIG).read_text())
+    config = {"kind": KEYPOINTS.name, **json.loads((folder / CONFIG).read_text())}
     for path in keys_of(config):
         text = mutated(config, path, ODD_VALUES[value])
         (folder / CONFIG).write_text(text, "utf-8", "surrogatepass")
@@ -633,6 +633,7 @@ def changed(config: dict, path: str, value: object) -> None:
     ("format", 3, "its format is 3, expected 2"),
     ("format", True, "its format is True, expected 2"),
     ("denoising_steps", 101, "denoising_steps is 101, expected 1 to 100"),
+    ("kind", "dreams", "kind 'dreams' is not registered here, expected one of .*keypoints"),
     ("parts.heads.class", "os.system", "expected one of class Heads"),
     ("parts.spare", {}, "parts are .*, expected"),
     ("parts.heads.config.colour", 1, "heads needs exactly the settings"),

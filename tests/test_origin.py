@@ -1,5 +1,6 @@
 """A registered system that was logged otherwise: resized, or with actions that are held."""
 
+import json
 from dataclasses import replace
 
 import gymnasium as gym
@@ -10,7 +11,7 @@ from wm_gym.data import Dataset
 from wm_gym.data.collect import Recipe, collect_episodes
 from wm_gym.data.origin import origin_of
 from wm_gym.models.world_model import WorldModel
-from wm_gym.systems import DOT, PUSH_T, Bounds, Origin
+from wm_gym.systems import DOT, PUSH_T, Bounds, Origin, Task
 
 AS_REGISTERED = Origin(fps=PUSH_T.fps, horizon=7)
 
@@ -60,3 +61,61 @@ def test_a_dream_of_what_was_logged_otherwise_keeps_to_its_log(tmp_path, sizes, 
     assert env.observation_space.contains(obs)
     assert "coverage" in info
     assert env.system.success_threshold == PUSH_T.success_threshold
+
+
+def test_an_origin_of_one_task_is_written_as_it_always_was():
+    origin = Origin(fps=5, horizon=7, task="Go.", bounds=Bounds(low=(0.0,), high=(1.0,)))
+    assert json.dumps(origin.to_json()) == (
+        '{"fps": 5, "horizon": 7, "task": "Go.", "has_reward": true, "has_coverage": true, '
+        '"bounds": {"low": [0.0], "high": [1.0]}}'
+    )
+    assert Origin.from_json(json.loads(json.dumps(origin.to_json()))) == origin
+
+
+def test_tasks_and_proprioception_survive_the_disk_and_make_the_system(tmp_path):
+    origin = replace(
+        AS_REGISTERED, task="Go.", tasks=("Go.", PUSH_T.tasks[0].description),
+        proprio_names=("x", "y", "z"),
+    )  # fmt: skip
+    model = make_world_model()
+    model.card = replace(model.card, origin=origin)
+    model.save_pretrained(tmp_path / "model")
+    loaded = WorldModel.from_pretrained(tmp_path / "model")
+    assert loaded.card.origin == origin
+    assert loaded.system.tasks == (Task("Go.", "Go."), PUSH_T.tasks[0])
+    assert (loaded.system.proprio_names, loaded.system.proprio_size) == (("x", "y", "z"), 3)
+    assert loaded.system.progress is None
+
+
+@pytest.mark.parametrize(
+    ("change", "registered"),
+    [
+        ({}, True),
+        ({"task": "Do what you like."}, True),
+        ({"proprio_names": ("x", "y")}, True),
+        ({"proprio_names": ("x", "y", "z")}, False),
+        ({"task": "Go.", "tasks": ("Go.", "Stay.")}, False),
+    ],
+)
+def test_other_tasks_or_another_proprioception_are_not_as_registered(change, registered):
+    model = make_world_model()
+    model.card = replace(model.card, origin=replace(AS_REGISTERED, **change))
+    assert (model.system is PUSH_T) == registered
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"tasks": ["Go."]}, "expected several, each once"),
+        ({"tasks": ["Go.", "Go."]}, "expected several, each once"),
+        ({"tasks": ["Stay.", "Go."]}, "origin's task is 'Go.', expected the first of its tasks"),
+        ({"tasks": "Go."}, "tasks are 'Go.', expected a list"),
+        ({"proprio_names": [1]}, r"proprio_names are \[1\], expected strings"),
+        ({"proprio_names": ["x"] * 10_001}, "expected a list of at most 10000 strings"),
+        ({"proprio_names": ["x" * 2000]}, "expected less of it"),
+    ],
+)
+def test_tasks_and_names_from_anybody_are_checked(change, words):
+    content = Origin(fps=5, horizon=7, task="Go.").to_json()
+    with pytest.raises(ValueError, match=words):
+        Origin.from_json({**content, **change})

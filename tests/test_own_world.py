@@ -1,10 +1,7 @@
 """Worlds that nobody registered: logged, learned, dreamt and differentiated, from end to end."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from forked import run_python
 from gymnasium.utils.env_checker import check_env
 from tiny_world import make_world_model
 
@@ -64,7 +62,8 @@ def test_a_dream_of_an_unregistered_system_is_an_environment(folder, unchecked_t
     assert env.metadata["render_fps"] == 12
     assert env.unwrapped.task_description == "wander"
     check_env(env.unwrapped, skip_render_check=True)
-    how = {"world_model": folder, "horizon": 4, "deterministic": True}
+    model = WorldModel.from_pretrained(folder)  # once, for a hundred environments
+    how = {"world_model": model, "horizon": 4, "deterministic": True}
     check_vector_env(
         lambda num_envs, mode: gym.make_vec("WM-v0", num_envs=num_envs, autoreset_mode=mode, **how),
         make_single=lambda: gym.make("WM-v0", **how),
@@ -94,10 +93,9 @@ def test_its_gradient_is_there(folder):
 
 def test_the_example_says_what_to_install_for_a_world_that_is_not_there(tmp_path):
     (tmp_path / "Box2D.py").write_text("raise ImportError('hidden by a test')")
-    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "examples/own_world.py", "car-racing", "--out", tmp_path],
-        capture_output=True, text=True, cwd=ROOT, env=environment, check=False,
+    done = run_python(
+        "-W", "ignore", "examples/own_world.py", "car-racing", "--out", tmp_path,
+        paths=(tmp_path, ROOT),
     )  # fmt: skip
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -143,6 +141,16 @@ def test_an_origin_from_anybody_is_checked(folder, tmp_path, change, words):
     (broken / "config.json").write_text(json.dumps(config).replace("Infinity", "1e999"))
     with pytest.raises(ValueError, match=words):
         WorldModel.from_pretrained(broken)
+
+
+def test_a_dream_keeps_a_rate_that_is_not_whole(tmp_path):
+    model = make_world_model()
+    model.card = Card(system="Nobody's", origin=replace(ORIGIN, fps=12.5))
+    model.save_pretrained(tmp_path)
+    assert dream(tmp_path).metadata["render_fps"] == 12.5
+    model.card = Card(system="Nobody's", origin=replace(ORIGIN, fps=12.0))
+    model.save_pretrained(tmp_path / "whole")
+    assert '"fps": 12,' in (tmp_path / "whole/config.json").read_text()
 
 
 def test_the_packaged_model_needs_no_origin():
@@ -291,10 +299,7 @@ def test_a_silenced_head_says_nothing_but_0():
 
 def test_the_whole_road(tmp_path):
     """Pendulum-v1, by the program: logged, trained, judged, dreamt, differentiated."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "examples/own_world.py", "tiny", "--out", str(tmp_path)],
-        capture_output=True, text=True, timeout=300, cwd=ROOT, check=False,
-    )  # fmt: skip
+    done = run_python("-W", "ignore", "examples/own_world.py", "tiny", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "step_with_grad" in done.stdout
     assert (tmp_path / "real_above_dream.mp4").stat().st_size > 1000
@@ -310,15 +315,11 @@ def test_the_whole_road(tmp_path):
 
 def test_the_whole_road_to_an_end(tmp_path):
     """MountainCarContinuous-v0, whose episodes terminate; tiny, so its dreams end anywhere."""
-    done = subprocess.run(
-        [
-            sys.executable, "-W", "ignore", "examples/own_world.py", "tiny",
-            "--recipe.env-id", "MountainCarContinuous-v0", "--recipe.repeat", "4",
-            "--recipe.picture", "64", "96", "--recipe.behaviours", "own_world_driver:rock",
-            "--recipe.steps", "60",
-            "--filmed", "60", "--out", str(tmp_path),
-        ],
-        capture_output=True, text=True, timeout=300, cwd=ROOT, check=False,
+    done = run_python(
+        "-W", "ignore", "examples/own_world.py", "tiny",
+        "--recipe.env-id", "MountainCarContinuous-v0", "--recipe.repeat", 4,
+        "--recipe.picture", 64, 96, "--recipe.behaviours", "own_world_driver:rock",
+        "--recipe.steps", 60, "--filmed", 60, "--out", tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert Dataset.open(tmp_path / "test").episode(0).terminated

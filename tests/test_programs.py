@@ -13,10 +13,13 @@ from types import SimpleNamespace
 import gymnasium as gym
 import psutil
 import pytest
+from forked import run_python
+from tiny_world import make_world_model
 
 from wm_gym.data import Dataset
 from wm_gym.models.world_model import WorldModel
-from wm_gym.programs.evaluate import _folders
+from wm_gym.programs import evaluate, gradients
+from wm_gym.programs.evaluate import _folders, open_datasets
 from wm_gym.programs.train import _facts
 from wm_gym.training.checkpoint import load_checkpoint
 from wm_gym.training.keypoints.settings import KeypointTraining as Train
@@ -25,10 +28,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def run(*command, ok=True):
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", *map(str, command)],
-        capture_output=True, text=True, timeout=300, cwd=ROOT, check=False,
-    )  # fmt: skip
+    done = run_python("-W", "ignore", *command)
     assert (done.returncode == 0) is ok, done.stdout + done.stderr
     return done
 
@@ -62,7 +62,7 @@ def test_help_lists_the_programs_and_is_light():
     assert "import-human" in wm_gym("--help").stdout
     assert "import-human" in wm_gym("colect", ok=False).stderr
     code = "import sys, wm_gym.programs.collect; sys.exit('torch' in sys.modules)"
-    run("-c", code)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, check=True)
 
 
 def test_hints_name_the_whole_command():
@@ -75,6 +75,13 @@ def test_without_datasets_it_says_what_to_do_for_any_world():
     usual = ("play=no/such/folder",)
     with pytest.raises(FileNotFoundError, match=r"Give --data name=folder, .* `wm-gym collect`"):
         _folders(usual, usual)
+
+
+@pytest.mark.parametrize("program", [evaluate, gradients])
+def test_a_world_model_of_another_system_is_told_nothing_of_push_t_s_datasets(program, capsys):
+    with pytest.raises(ValueError, match=r"dreams of 'Dot', .*Give --data name=folder") as told:
+        open_datasets(program.DATA, program.DATA, make_world_model("Dot"))
+    assert "make data" not in str(told.value) + capsys.readouterr().out
 
 
 def test_a_module_in_this_folder_can_be_logged(tmp_path):

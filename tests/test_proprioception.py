@@ -11,7 +11,9 @@ import pytest
 from tiny_dataset import DATA_FILE, SPEC, assert_same, make_episode, open_unfinished, write
 
 from wm_gym.data import Dataset, DatasetSpec, DatasetWriter, Windows
+from wm_gym.data.card import card_text, dataset_card
 from wm_gym.data.collect import Recipe, Source, collect_episodes
+from wm_gym.data.facts import facts_told
 from wm_gym.data.lerobot_import import LeRobotSource
 from wm_gym.data.minari import MinariSource
 from wm_gym.data.minari_export import export_minari
@@ -92,6 +94,14 @@ def test_windows_have_what_was_felt_the_task_and_the_progress(folder):
     np.testing.assert_array_equal(batch.proprio, dataset.proprio[rows])
     np.testing.assert_array_equal(batch.progress, dataset.fact("coverage")[rows])
     np.testing.assert_array_equal(batch.task, dataset.task_index[batch.first_row])
+
+
+def test_the_card_tells_the_tasks_and_what_is_felt(folder):
+    card = dataset_card(Dataset.open(folder))
+    frames = [len(felt(number).frames) for number in range(4)]
+    assert card.tasks == {TASKS[0]: sum(frames[1:]), TASKS[1]: 0, TASKS[2]: frames[0]}
+    assert "proprioception: shoulder, elbow, hand" in card_text(card)
+    assert f"of task: {TASKS[1]}" in card_text(card)
 
 
 def test_data_without_any_of_it_is_what_it_was(tmp_path):
@@ -202,6 +212,14 @@ def test_names_are_found_in_whatever_form(folder, names, expected):
     source = LeRobotSource(folder)
     source.info["features"]["observation.state"]["names"] = names
     assert source.spec().proprio_names == expected
+
+
+def test_progress_is_logged_once_under_its_older_name_where_it_has_one():
+    """So that what is logged of Push-T does not change as `info` says more."""
+    number = np.float64(0.5)
+    assert list(facts_told({"progress": number, "coverage": number})) == ["coverage"]
+    assert list(facts_told({"progress": number})) == ["progress"]
+    assert list(facts_told({"progress": number, "coverage": None})) == ["progress"]
 
 
 @pytest.mark.parametrize("column", ["task", "__index_level_0__"])

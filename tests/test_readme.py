@@ -1,13 +1,11 @@
 """What the documents show runs, what they link to exists, and their lines are short."""
 
-import os
 import re
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from forked import run_python
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -30,7 +28,7 @@ def test_it_runs(code, tmp_path):
         pytest.skip(f"{needs[1]} is not installed")
     script = tmp_path / "block.py"
     script.write_text(code)
-    done = python("-W", "ignore", script, cwd=tmp_path)
+    done = run_python("-W", "ignore", script, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 
@@ -43,23 +41,14 @@ def test_its_commands_exist(text):
             assert f"\n{words[1]}:" in makefile, line
         elif words[0] == "python":
             script = words[1:3] if words[1] == "-m" else [ROOT / words[1]]
-            done = python(*script, "--help", paths=(ROOT, ROOT / "examples"))
+            done = run_python(*script, "--help", paths=(ROOT, ROOT / "examples"))
             assert done.returncode == 0, f"{line}: {done.stderr}"
         elif words[0] == "wm-gym":
-            done = python("-W", "ignore", "-m", "wm_gym.programs", words[1], "--help")
+            done = run_python("-W", "ignore", "-m", "wm_gym.programs", words[1], "--help")
             assert done.returncode == 0, f"{line}: {done.stderr}"
             assert words[1] in done.stdout
         else:
             assert words[0] == "pip", line
-
-
-def python(*arguments, cwd=ROOT, paths=(ROOT,)):
-    """Run Python with the packages of this checkout, whichever is installed."""
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
-    return subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True, text=True, timeout=300, cwd=cwd, env=env, check=False,
-    )  # fmt: skip
 
 
 def commands(text):

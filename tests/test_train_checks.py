@@ -159,16 +159,16 @@ def test_settings_that_cannot_be_saved_are_refused_before_training(data, tmp_pat
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"fps": 2_000_000}, r"not be saved: origin's fps is 2000000, expected 1 to"),
+        ({"proprio_names": ("x" * 1001,)}, r"not be saved: origin's task is 'xx.*expected less"),
         ({"reward": 2.0**24}, r"not be saved: heads\.reward_mean is 16777216\.0, expected"),
     ],
-    ids=["fps", "reward"],
+    ids=["names", "reward"],
 )
 def test_data_whose_model_cannot_be_saved_is_refused_before_training(
     data, tmp_path, change, told, monkeypatch
 ):
     dataset = Dataset.open(data)
-    if "fps" in change:
+    if "proprio_names" in change:
         dataset = replace(dataset, spec=replace(dataset.spec, **change))
     else:
         dataset.reward[:] = change["reward"]
@@ -178,9 +178,9 @@ def test_data_whose_model_cannot_be_saved_is_refused_before_training(
     assert not (tmp_path / "run").exists(), "it trained before it looked"
 
 
-def test_a_dataset_whose_system_is_no_name_is_refused(data):
+def test_a_dataset_whose_system_is_no_name_is_refused(data, unchecked_types):
     content = {**Dataset.open(data).spec.to_json(), "robot_type": ["arm"]}
-    with pytest.raises(ValueError, match=r"robot_type is \['arm'\], expected the system's name"):
+    with pytest.raises(ValueError, match=r"robot_type is \['arm'\], expected a text"):
         DatasetSpec.from_json(content)
 
 

@@ -1,13 +1,12 @@
 """Watching a policy, with the smallest of models."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import gymnasium as gym
 import pygame
 import pytest
 import watch as watch_program
+from forked import run_python
 from tiny_world import make_world_model
 
 from fog_agent import PRESETS, FoG
@@ -29,8 +28,7 @@ def policy(tmp_path_factory):
 
 
 def watch(*arguments):
-    program = [sys.executable, str(WATCH), *map(str, arguments)]
-    return subprocess.run(program, capture_output=True, text=True, check=False, timeout=120)
+    return run_python(WATCH, *arguments)
 
 
 @pytest.mark.parametrize("env_id", ["Real-PushT-v0", "WM-PushT-v0"])

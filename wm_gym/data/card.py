@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from wm_gym.data.dataset import Dataset
 from wm_gym.data.motion import Motion, motion_of, motion_text
+from wm_gym.storage.text import printable_name
 
 BANDS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 """Of coverage, for the table."""
@@ -87,17 +88,19 @@ def _frames_of_tasks(dataset: Dataset) -> dict[str, int]:
 
 def card_text(card: Card) -> str:
     lines = [
-        f"dataset of {card.env_id}  (content {card.hash[:12]})",
+        f"dataset of {printable_name(card.env_id)}  (content {card.hash[:12]})",
         f"  {card.episodes:,} episodes, {card.frames:,} frames, "
         f"{card.bytes_per_frame:,.0f} bytes a frame",
     ]
     for name, frames in card.behaviours.items():
         solved = f", {card.solved[name]:.0%} of episodes reach coverage 0.90" if card.solved else ""
-        lines.append(f"  {name:<10}{frames:>9,} frames ({frames / card.frames:.0%}){solved}")
+        shown = f"{printable_name(name):<10}"
+        lines.append(f"  {shown}{frames:>9,} frames ({frames / card.frames:.0%}){solved}")
     for task, frames in (card.tasks or {}).items():
-        lines.append(f"  {frames:>9,} frames ({frames / card.frames:.0%}) of task: {task}")
+        share = f"{frames:>9,} frames ({frames / card.frames:.0%})"
+        lines.append(f"  {share} of task: {printable_name(task)}")
     if card.proprio_names:
-        lines.append(f"  proprioception: {', '.join(card.proprio_names)}")
+        lines.append(f"  proprioception: {', '.join(map(printable_name, card.proprio_names))}")
     if card.contact_share is not None:
         lines.append(f"  contact in {card.contact_share:.0%} of transitions")
     edge = f"{card.saturated_share:.0%} at the edge of the box"
@@ -130,7 +133,7 @@ def draw_card(dataset: Dataset, state_names: tuple[str, ...] = ()) -> Figure:
         draw(axes, dataset, rows)
     _draw_frames(below.subplots(), dataset)
     figure.suptitle(
-        f"{dataset.spec.env_id}: {len(dataset):,} episodes, {dataset.num_frames:,} frames"
+        f"{_plain(dataset.spec.env_id)}: {len(dataset):,} episodes, {dataset.num_frames:,} frames"
     )
     return figure
 
@@ -159,7 +162,9 @@ def _draw_coverage(axes: Axes, dataset: Dataset, rows: np.ndarray) -> None:
         part = dataset.select(behaviour=str(name))
         assert part.progress is not None
         coverage = part.progress[_rows(part)]
-        axes.hist(coverage, bins=40, range=(0, 1), histtype="step", log=True, label=str(name))
+        axes.hist(
+            coverage, bins=40, range=(0, 1), histtype="step", log=True, label=_plain(str(name))
+        )
     name = dataset.spec.progress_fact or ""
     titles = {"coverage": "how much was covered", "progress": "how much was achieved"}
     axes.set(title=titles.get(name, name), xlabel=name, ylabel="frames")
@@ -183,7 +188,12 @@ def _draw_frames(axes: Axes, dataset: Dataset) -> None:
     axes.set_title("random frames of each behaviour", loc="left")
     axes.set_xticks([])
     height = len(mosaic) / len(names)
-    axes.set_yticks([height * (row + 0.5) for row in range(len(names))], names)
+    axes.set_yticks([height * (row + 0.5) for row in range(len(names))], map(_plain, names))
+
+
+def _plain(name: str) -> str:
+    """Neither controls nor formulas, which a `$` would begin."""
+    return printable_name(name).replace("$", r"\$")
 
 
 def _mosaic(dataset: Dataset, names: list[str], columns: int = 12) -> np.ndarray:

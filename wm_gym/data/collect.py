@@ -21,14 +21,16 @@ import gymnasium as gym
 import numpy as np
 
 from wm_gym.data.episode import Episode
-from wm_gym.data.facts import fact_columns, facts_in_common, facts_told, numbered
+from wm_gym.data.facts import fact_columns, facts_in_common, facts_told
 from wm_gym.data.pixels import UnitActions, make_pixel_env
+from wm_gym.data.proprio import felt_in, names_of
 from wm_gym.data.spec import DatasetSpec, Fact
 from wm_gym.data.store import DatasetWriter
 from wm_gym.data.workers import begin_as_worker, starting_workers
 from wm_gym.systems import Behaviour, System
 from wm_gym.systems.behaviours import noisy, smooth
-from wm_gym.types import PIXELS, PROPRIO, Info
+from wm_gym.systems.origin import rate
+from wm_gym.types import Info
 
 RECIPE_VERSION = 1
 """Bumped when equal recipes come to mean other episodes; part of what a dataset says it is."""
@@ -45,27 +47,26 @@ class Recipe:
     """Any Gymnasium id with a Box of actions; `module:Id-v0` imports the module first."""
 
     episodes: int = 100
-    """How many to log."""
+    """How many episodes to log."""
 
     behaviours: tuple[str, ...] = ()
-    """Equal shares of these, dealt out evenly; none: the system's play, or smooth and noisy. Push-T
-    has smooth, noisy, push, correct and expert; `module:function` is one of your own."""
+    """Who acts, an equal share of episodes each: names (smooth, noisy; Push-T has push, correct and
+    expert, too) or `module:function`s of yours. Without any: the environment's usual ones."""
 
     split: str = "play"
-    """What the episodes are for."""
+    """Name of the split that the dataset says its episodes are of."""
 
     steps: int = 150
     """Steps after which an episode is cut."""
 
     seed: int = 0
-    """Another seed, other episodes."""
+    """Seed of all episodes: equal seeds log equal episodes."""
 
     env_kwargs: Mapping[str, bool | int | float | str] = field(default_factory=dict)
-    """Passed to `gymnasium.make`."""
+    """Arguments for `gymnasium.make`, each as a name and a value."""
 
     picture: tuple[int, int] | None = None
-    """Height and width that frames are resized to; without it those of more than 128 pixels become
-    96 at the longer side."""
+    """Height and width that pictures are resized to; without it large ones become 96 pixels."""
 
     repeat: int = 1
     """Steps of the environment that an action is held for; rewards are summed."""
@@ -191,29 +192,16 @@ class Source:
         return tuple(task.description for task in tasks) if len(tasks) > 1 else ()
 
     def _felt(self, info: Info) -> np.ndarray | None:
-        """A copy of the proprioception, where it was asked for."""
+        """None where nobody asked for it."""
         if not self.recipe.proprioception:
             return None
-        if PROPRIO in info:
-            return np.array(info[PROPRIO], np.float32)
-        if self.system is None or not self.system.proprio_size:
-            raise ValueError(
-                f"{self.recipe.env_id} has no proprioception, expected a system that declares it "
-                f"or observations that are dictionaries of {PIXELS!r} and {PROPRIO!r}; leave out "
-                "--proprioception"
-            )
-        return np.array(self.system.proprio_of(np.asarray(info["state"])))
+        return felt_in(info, self.system, self.recipe.env_id)
 
     @cached_property
     def _proprio_names(self) -> tuple[str, ...]:
-        """None where it is not logged."""
         _, info = self.env.reset(seed=0)
         felt = self._felt(info)
-        if felt is None:
-            return ()
-        if self.system is not None and self.system.proprio_size == felt.size:
-            return self.system.proprio_names
-        return numbered(PROPRIO, felt.size)
+        return () if felt is None else names_of(felt, self.system)
 
     @cached_property
     def _seen(self) -> tuple[tuple[int, int, int], dict[str, Fact]]:
@@ -226,10 +214,9 @@ class Source:
     def spec(self) -> DatasetSpec:
         """What the dataset will hold, found by looking at one reset and one step."""
         picture, facts = self._seen
-        fps = float(self.env.metadata.get("render_fps") or 1)
         return DatasetSpec(
             env_id=self.recipe.env_id,
-            fps=max(1, int(fps / self.recipe.repeat)),
+            fps=self._rate(),
             picture=picture,
             action_size=self.action_size,
             facts=facts,
@@ -239,6 +226,12 @@ class Source:
             proprio_names=self._proprio_names if self.recipe.proprioception else (),
             tasks=self.tasks,
         )
+
+    def _rate(self) -> int | float:
+        """Steps a second; 1 where the environment does not say."""
+        told = self.env.metadata.get("render_fps") or 1
+        told = told.item() if isinstance(told, np.generic) else told
+        return rate(told, f"render_fps of {self.recipe.env_id}") / self.recipe.repeat
 
     def record(self, number: int) -> Episode:
         """Episode `number` of the recipe."""

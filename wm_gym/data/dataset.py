@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Float32, Int, UInt8
 from wm_gym.data.episode import Episode
 from wm_gym.data.layout import (
     LOOSE_FOLDER,
+    META_PATH,
     Entry,
     Meta,
     content_hash,
@@ -29,7 +30,7 @@ from wm_gym.data.rows import (
     to_columns,
 )
 from wm_gym.data.spec import DatasetSpec
-from wm_gym.storage.files import count_strays, sha256
+from wm_gym.storage.files import count_strays, plain_file, sha256
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -59,8 +60,13 @@ class Dataset:
     @classmethod
     def _open_finished(cls, folder: Path, meta: Meta) -> "Dataset":
         for name, file in meta.files.items():
-            _check_size(folder / name, file["bytes"])
+            _check_size(plain_file(folder, name), file["bytes"])
         data = [folder / name for name in meta.files if name.startswith("data/")]
+        if not data or not meta.entries:
+            raise ValueError(
+                f"{folder / META_PATH} names {len(data)} files in data/ and {len(meta.entries)} "
+                "episodes, expected some of both; copy or download the dataset again"
+            )
         columns = concatenate([read_columns(meta.spec, path) for path in data])
         return cls._opened(folder, meta.spec, meta.entries, columns, meta.files)
 
@@ -267,8 +273,6 @@ def _index(
 
 
 def _check_size(path: Path, expected: int) -> None:
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing; copy or download the dataset again")
     if (size := path.stat().st_size) != expected:
         raise ValueError(
             f"{path} has {size} bytes, expected {expected}: it was cut off or changed; "

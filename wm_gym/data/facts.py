@@ -51,10 +51,5 @@ def _column(name: str, fact: Fact, values: Sequence[np.ndarray | None]) -> np.nd
     return np.stack([value for value in values if value is not None]).astype(fact.dtype)
 
 
-def numbered(name: str, size: int) -> tuple[str, ...]:
-    """Names of numbers that have none."""
-    return tuple(f"{name}_{i}" for i in range(size))
-
-
 def _fits(came: np.dtype, wanted: str) -> bool:
     return np.can_cast(came, wanted, casting="same_kind")

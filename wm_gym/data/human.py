@@ -25,6 +25,7 @@ from jaxtyping import Bool, Float
 
 from wm_gym.data.episode import Episode
 from wm_gym.data.spec import DatasetSpec, Fact
+from wm_gym.storage.files import plain_file
 from wm_gym.systems.pusht.physics import DAMPING, STIFFNESS, SUBSTEP, TICK
 from wm_gym.systems.pusht.simulator import REACH, TICKS
 
@@ -61,6 +62,9 @@ def read_demonstrations(path: Path) -> list[Demonstration]:
 
 def _open(path: Path) -> Any:
     if path.is_dir():
+        for file in path.rglob("*"):
+            if file.is_symlink() or not file.is_dir():
+                plain_file(path, file.relative_to(path))
         return zarr.open_group(path, mode="r")
     return zarr.open_group(zarr.storage.ZipStore(path, mode="r"), mode="r")
 

@@ -8,6 +8,7 @@ meta/info.json                      written last: its presence means that all is
 import hashlib
 import json
 import re
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ import pyarrow as pa
 from wm_gym.data import lerobot
 from wm_gym.data.episode import Episode
 from wm_gym.data.spec import DatasetSpec
-from wm_gym.storage.files import write_atomically
+from wm_gym.storage.files import UNREADABLE, plain_file, write_atomically
 
 META_PATH = "meta/wm_gym.json"
 LOOSE_FOLDER = "episodes"
@@ -60,7 +61,20 @@ class Entry:
 
     @classmethod
     def attached(cls, table: pa.Table) -> "Entry":
-        return cls(**json.loads(table.schema.metadata[_ENTRY_KEY]))
+        return cls.from_json(json.loads((table.schema.metadata or {})[_ENTRY_KEY]))
+
+    @classmethod
+    def from_json(cls, content: Any) -> "Entry":
+        """As it came from a file, where a length may be 4.0, or anything."""
+        kinds: dict[str, type] = {"number": int, "length": int, "seed": int}
+        kinds |= {name: str for name in ("behaviour", "split", "task", "digest")}
+        _expect_kinds("an episode", content, kinds)
+        for name, least in {"number": 0, "length": 2, "seed": 0}.items():
+            if not least <= content[name] < 2**63:
+                raise ValueError(
+                    f"an episode's {name} is {content[name]}, expected {least} or more"
+                )
+        return cls(**{name: content[name] for name in kinds})
 
 
 def loose_path(folder: Path, number: int) -> Path:
@@ -72,7 +86,7 @@ def loose_episodes(folder: Path) -> tuple[dict[int, Path], list[Path]]:
     whole, cut_off = {}, []
     for path in (folder / LOOSE_FOLDER).glob("*.parquet"):
         if match := _LOOSE_NAME.fullmatch(path.name):
-            if is_whole(path):
+            if is_whole(plain_file(folder, path.relative_to(folder))):
                 whole[int(match[1])] = path
             else:
                 cut_off.append(path)
@@ -117,32 +131,47 @@ class Meta:
     def read(cls, folder: Path) -> "Meta":
         path = folder / META_PATH
         try:
-            return cls._parsed(json.loads(path.read_bytes()))
+            content = plain_file(folder, META_PATH).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             raise FileNotFoundError(
                 f"{path} does not exist, so {folder} is not a wm_gym dataset; "
                 "give the folder that a dataset was written to"
             ) from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        try:
+            return cls._parsed(json.loads(content))
+        except UNREADABLE as error:
             raise ValueError(
                 f"{path} cannot be read ({type(error).__name__}: {error}); "
                 "copy or download the dataset again"
             ) from error
 
     @classmethod
-    def _parsed(cls, content: Mapping[str, Any]) -> "Meta":
+    def _parsed(cls, content: Any) -> "Meta":
+        kinds = {"version": int, "spec": dict, "hash": str, "files": dict, "episodes": list}
+        _expect_kinds("it", content, kinds)
         if content["version"] != _VERSION:
             raise ValueError(
                 f"its version is {content['version']}, expected {_VERSION}: use a newer wm_gym"
             )
-        entries = [Entry(**entry) for entry in content["episodes"]]
+        entries = [Entry.from_json(entry) for entry in content["episodes"]]
         if content_hash(entry.digest for entry in entries) != content["hash"]:
             raise ValueError("its hash is not that of its episodes")
+        for name, file in content["files"].items():
+            _expect_kinds(f"files has an entry {name!r} that", file, {"bytes": int, "sha256": str})
         files = {
             path: {"bytes": file["bytes"], "sha256": file["sha256"]}
             for path, file in content["files"].items()
         }
         return cls(spec=DatasetSpec.from_json(content["spec"]), files=files, entries=entries)
+
+
+def _expect_kinds(what: str, content: Any, kinds: Mapping[str, type]) -> None:
+    if not isinstance(content, dict):
+        raise ValueError(f"{what} is {reprlib.repr(content)}, expected a table of {[*kinds]}")
+    for name, kind in kinds.items():
+        if type(content[name]) is not kind:
+            came, a = reprlib.repr(content[name]), "an" if kind is int else "a"
+            raise ValueError(f"{what} has {name} {came}, expected {a} {kind.__name__}")
 
 
 def is_whole(path: Path) -> bool:

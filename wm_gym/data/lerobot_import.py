@@ -7,7 +7,9 @@ begins at its `from_timestamp` (huggingface/lerobot, src/lerobot/datasets, v0.4.
 
 import io
 import json
+import reprlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,15 +23,17 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from wm_gym.data.episode import Episode, TooShortError
-from wm_gym.data.facts import numbered
 from wm_gym.data.foreign import facts_of, first_whole
 from wm_gym.data.lerobot import DATA_PATH, INFO_PATH, TASKS_PATH
-from wm_gym.data.pixels import fitted
+from wm_gym.data.pixels import MOST_PIXELS, bounded_pictures, fitted
+from wm_gym.data.proprio import names_in, numbered
 from wm_gym.data.rows import column_values, damage_named
 from wm_gym.data.scaling import bounds_of, share_beyond, told
 from wm_gym.data.spec import DatasetSpec
 from wm_gym.data.video import read_frames
+from wm_gym.storage.files import UNREADABLE, plain_file
 from wm_gym.systems import Bounds
+from wm_gym.systems.origin import rate
 
 VIDEO_PATH = "videos/{key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 PICTURES = ("image", "video")
@@ -80,16 +84,22 @@ class LeRobotSource:
     @cached_property
     def info(self) -> dict[str, Any]:
         path = self.folder / INFO_PATH
-        if not path.exists():
-            raise FileNotFoundError(f"{path} does not exist: {self.folder} is no LeRobot dataset")
+        try:
+            content = plain_file(self.folder, INFO_PATH).read_bytes()
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"{path} does not exist: {self.folder} is no LeRobot dataset"
+            ) from None
         with damage_named(path):
-            info = json.loads(path.read_bytes())
-            version, features = str(info["codebase_version"]), info["features"]
+            info = json.loads(content)
+            version = str(info["codebase_version"])
         if not version.startswith("v3."):
             raise ValueError(
                 f"{self.folder} is LeRobot {version}, expected v3: convert it with LeRobot's own "
                 "lerobot.datasets.v30.convert_dataset_v21_to_v30"
             )
+        _check_info(info, path, named=self.system is not None)
+        features = info["features"]
         if missing := self.columns.asked() - set(features):
             raise ValueError(
                 f"{self.folder} has no column {sorted(missing)[0]!r}; it has {sorted(features)}"
@@ -102,7 +112,7 @@ class LeRobotSource:
 
     @cached_property
     def camera(self) -> str:
-        cameras = [k for k, feature in self.features.items() if feature["dtype"] in PICTURES]
+        cameras = [key for key, feature in self.features.items() if _dtype(feature) in PICTURES]
         wanted = self.columns.picture
         if wanted is None and len(cameras) == 1:
             return cameras[0]
@@ -111,15 +121,44 @@ class LeRobotSource:
         return str(wanted)
 
     @cached_property
+    def pixels(self) -> int:
+        """The most that a picture may have: as many as the metadata promise."""
+        name, shape = self.camera, self.features[self.camera].get("shape")
+        match shape:
+            case [int(a), int(b), int(c)] if min(a, b, c) > 0:
+                pixels = (
+                    a * b * c // (c if c <= 4 else a)
+                )  # height, width, channels; or these first
+                if pixels <= MOST_PIXELS:
+                    return pixels
+        raise ValueError(
+            f"{self.folder / INFO_PATH} has shape {reprlib.repr(shape)} of {name!r}, expected "
+            f"height, width and channels, up to {MOST_PIXELS:,} pixels"
+        )
+
+    @cached_property
     def rows(self) -> list[dict[str, Any]]:
         """One for each episode, in order."""
         paths = sorted(self.folder.glob("meta/episodes/*/*.parquet"))
         if not paths:
             raise FileNotFoundError(f"{self.folder}/meta/episodes holds no Parquet file")
-        rows = [row for path in paths for row in _table(path).to_pylist()]
+        rows: list[dict[str, Any]] = []
+        for path in paths:
+            table = self._table(path)
+            _check_episodes(table, self._places(), path)
+            rows += table.to_pylist()
         if not rows:
-            raise ValueError(f"{self.folder} has no episodes")
+            raise ValueError(f"{self.folder}/meta/episodes has no episodes, expected some")
         return sorted(rows, key=lambda row: int(row["episode_index"]))
+
+    def _places(self) -> dict[str, str]:
+        """Columns that say where an episode is, and of which kind they are."""
+        places = dict.fromkeys(("episode_index", "data/chunk_index", "data/file_index"), "iu")
+        if _dtype(self.features[self.camera]) == "video":
+            where = f"videos/{self.camera}"
+            places |= {f"{where}/chunk_index": "iu", f"{where}/file_index": "iu"}
+            places |= {f"{where}/from_timestamp": "iuf"}
+        return places
 
     def __len__(self) -> int:
         """Episodes."""
@@ -141,33 +180,42 @@ class LeRobotSource:
         if key not in self.features:
             return 0
         count = 0
-        for table in self._tables([key, "episode_index"]):
-            episode = np.asarray(table["episode_index"])
+        for path, table in self._tables([key, "episode_index"]):
+            episode = _values(table, "episode_index", path)[:, 0]
             last = np.append(episode[1:] != episode[:-1], True)
-            count += int((_values(table, key)[last] != 0).any(axis=1).sum())
+            count += int((_values(table, key, path)[last] != 0).any(axis=1).sum())
         return count
 
     @cached_property
     def _every_action(self) -> Float[np.ndarray, "n a"]:
-        key = self.columns.action
-        return np.concatenate([_values(table, key) for table in self._tables([key])])
+        key, actions = self.columns.action, list[np.ndarray]()
+        for path, table in self._tables([key]):
+            actions.append(_values(table, key, path))
+            if actions[-1].shape[1] != actions[0].shape[1]:
+                raise ValueError(
+                    f"{path}: column {key!r} has {actions[-1].shape[1]} numbers in each row, "
+                    f"expected {actions[0].shape[1]} as in the files before it"
+                )
+        return np.concatenate(actions)
 
-    def _tables(self, columns: list[str]) -> Iterator[pa.Table]:
+    def _tables(self, columns: list[str]) -> Iterator[tuple[Path, pa.Table]]:
         """These columns of all episodes, file by file."""
         files = {(row["data/chunk_index"], row["data/file_index"]) for row in self.rows}
-        return (_table(self._data_path(*file), columns) for file in sorted(files))
+        paths = (self._data_path(*file) for file in sorted(files))
+        return ((path, self._table(path, columns)) for path in paths)
+
+    def _table(self, path: Path, columns: list[str] | None = None) -> pa.Table:
+        plain_file(self.folder, path.relative_to(self.folder))
+        with damage_named(path):
+            return pq.read_table(path, columns=columns, partitioning=None)
 
     def spec(self) -> DatasetSpec:
         name = self.system or self.info.get("robot_type") or self.folder.resolve().name
-        if not isinstance(name, str):
-            raise ValueError(
-                f"{self.name}: robot_type is {name!r}, expected the system's name; give --system"
-            )
         asked = {"columns": asdict(self.columns), "camera": self.camera}
         bounds, first = self.bounds, first_whole(self.name, len(self), self.episode)
         return DatasetSpec(
             env_id=name,
-            fps=max(1, round(self.info["fps"])),
+            fps=self.info["fps"],
             picture=first.frames.shape[1:],
             action_size=first.action.shape[1],
             facts=facts_of(first),
@@ -183,7 +231,7 @@ class LeRobotSource:
         """Theirs, where each number has one."""
         if first.proprio is None:
             return ()
-        names, size = tuple(_names(self.features[self.columns.state])), first.proprio.shape[1]
+        names, size = tuple(names_in(self.features[self.columns.state])), first.proprio.shape[1]
         return names if len(names) == size else numbered("state", size)
 
     @cached_property
@@ -192,20 +240,26 @@ class LeRobotSource:
         path = self.folder / TASKS_PATH
         if not path.exists():
             return {}
-        table = _table(path)  # of pandas, whose index has a name or has not
+        table = self._table(path)  # of pandas, whose index has a name or has not
         sentence = {"task", "__index_level_0__"} & set(table.column_names)
         if len(sentence) != 1 or "task_index" not in table.column_names:
             raise ValueError(
                 f"{path} has the columns {table.column_names}, expected task_index and task"
             )
-        columns = [table[key].to_pylist() for key in ("task_index", *sentence)]
-        return dict(sorted(zip(*columns, strict=True)))
+        indices, sentences = (table[key].to_pylist() for key in ("task_index", *sentence))
+        if not all(type(index) is int for index in indices) or len(set(indices)) < len(indices):
+            raise ValueError(
+                f"{path} has task_index {reprlib.repr(indices)}, expected whole numbers, each once"
+            )
+        if not all(isinstance(text, str) for text in sentences):
+            raise ValueError(f"{path} has tasks {reprlib.repr(sentences)}, expected texts")
+        return dict(sorted(zip(indices, sentences, strict=True)))
 
-    def _task(self, row: Mapping[str, Any], table: pa.Table) -> str:
+    def _task(self, row: Mapping[str, Any], table: pa.Table, path: Path) -> str:
         """That of its first frame."""
         if not self.tasks or "task_index" not in table.column_names:
             return str(next(iter(row.get("tasks") or ()), ""))
-        index = int(np.asarray(table["task_index"])[0])
+        index = int(_numbers(table, "task_index", path)[0, 0])
         if index not in self.tasks:
             raise ValueError(
                 f"its task_index is {index}, expected one of {list(self.tasks)}, which "
@@ -220,27 +274,26 @@ class LeRobotSource:
         table = self._table_of(path)
         table = table.filter(pc.equal(table["episode_index"], row["episode_index"]))
         order = np.asarray(table["frame_index"])
-        expected = np.arange(int(row.get("length", len(order))))
-        if not np.array_equal(order, expected):
+        length = int(row.get("length", len(order)))
+        if length != len(order) or not np.array_equal(order, np.arange(length)):
             raise ValueError(
-                f"it has the frames {order}, expected 0 to {len(expected) - 1}; "
-                "download the dataset again"
+                f"it has the frames {order}, expected 0 to {length - 1}; download the dataset again"
             )
         if len(order) < 2:
             raise TooShortError(f"it has {len(order)} frames, expected at least 2: one transition")
-        terminated = self._terminated(table)
+        terminated = self._terminated(table, path)
         return Episode(
             frames=self._frames(row, table, path),
-            action=told(self.bounds, _numbers(table, self.columns.action)[:-1]),
-            reward=self._reward(table),
+            action=told(self.bounds, _numbers(table, self.columns.action, path)[:-1]),
+            reward=self._reward(table, path),
             terminated=terminated,
             truncated=not terminated,
-            facts=self._facts(table),
-            proprio=self._proprio(table),
+            facts=self._facts(table, path),
+            proprio=self._proprio(table, path),
             behaviour="logged",
             split="train",
             seed=int(row["episode_index"]),
-            task=self._task(row, table),
+            task=self._task(row, table, path),
         )
 
     def _data_path(self, chunk: int, file: int) -> Path:
@@ -251,33 +304,33 @@ class LeRobotSource:
         kept: dict[Path, pa.Table] = self.__dict__.setdefault("_kept", {})
         if path not in kept:
             kept.clear()
-            kept[path] = _table(path)
+            kept[path] = self._table(path)
         return kept[path]
 
-    def _reward(self, table: pa.Table) -> np.ndarray:
+    def _reward(self, table: pa.Table, path: Path) -> np.ndarray:
         if self.columns.reward not in self.features:
             return np.zeros(table.num_rows - 1, np.float32)
-        return _numbers(table, self.columns.reward)[:-1, 0].astype(np.float32)
+        return _numbers(table, self.columns.reward, path)[:-1, 0].astype(np.float32)
 
-    def _facts(self, table: pa.Table) -> dict[str, np.ndarray]:
+    def _facts(self, table: pa.Table, path: Path) -> dict[str, np.ndarray]:
         key = self.columns.state
-        return {"state": _numbers(table, key)} if key in self.features else {}
+        return {"state": _numbers(table, key, path)} if key in self.features else {}
 
-    def _proprio(self, table: pa.Table) -> np.ndarray | None:
+    def _proprio(self, table: pa.Table, path: Path) -> np.ndarray | None:
         key = self.columns.state
-        return _numbers(table, key).astype(np.float32) if key in self.features else None
+        return _numbers(table, key, path).astype(np.float32) if key in self.features else None
 
-    def _terminated(self, table: pa.Table) -> bool:
+    def _terminated(self, table: pa.Table, path: Path) -> bool:
         """Whether the last transition that is recorded ended it: not the one that is not."""
         key = self.columns.terminated
-        return key in self.features and bool(_numbers(table, key)[-2:-1].any())
+        return key in self.features and bool(_numbers(table, key, path)[-2:-1].any())
 
     def _frames(
         self, row: Mapping[str, Any], table: pa.Table, path: Path
     ) -> UInt8[np.ndarray, "t h w c"]:
         if self.features[self.camera]["dtype"] == "image":
-            cells = table.column(self.camera).to_pylist()
-            return np.stack([fitted(_picture(cell, path), self.size) for cell in cells])
+            cells, most = table.column(self.camera).to_pylist(), self.pixels
+            return np.stack([fitted(_picture(cell, path, most), self.size) for cell in cells])
         where = f"videos/{self.camera}"
         video = self.folder / VIDEO_PATH.format(
             key=self.camera,
@@ -285,51 +338,74 @@ class LeRobotSource:
             file_index=int(row[f"{where}/file_index"]),
         )
         times = np.asarray(table["timestamp"]) + float(row[f"{where}/from_timestamp"])
-        frames = read_frames(video, times, fps=float(self.info["fps"]))
+        plain_file(self.folder, video.relative_to(self.folder))
+        frames = read_frames(video, times, fps=float(self.info["fps"]), pixels=self.pixels)
         return np.stack([fitted(frame, self.size) for frame in frames])
 
 
-def _names(feature: Mapping[str, Any]) -> Iterator[str]:
-    """In a list, a list of lists or a table of lists, as LeRobot's datasets have had them."""
-    todo = [feature.get("names")]
-    while todo:
-        match todo.pop(0):
-            case str(name):
-                yield name
-            case [*inner]:
-                todo = [*inner, *todo]
-            case {**inner}:
-                todo = [*inner.values(), *todo]
+def _check_info(info: Mapping[str, Any], path: Path, *, named: bool) -> None:
+    """What is asked of `meta/info.json` is of its kind: it may be anybody's. Where the system is
+    `named`, nobody asks for the robot's type."""
+    fps, robot, features = info.get("fps"), info.get("robot_type"), info.get("features")
+    rate(fps, f"fps in {path}")
+    if not named and robot is not None and not isinstance(robot, str):
+        raise ValueError(
+            f"{path} has robot_type {reprlib.repr(robot)}, expected a text: give one with --system"
+        )
+    if not isinstance(features, dict) or None in map(_dtype, features.values()):
+        raise ValueError(
+            f"{path} has features {reprlib.repr(features)}, expected a table of tables with a dtype"
+        )
 
 
-def _table(path: Path, columns: list[str] | None = None) -> pa.Table:
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing; download the dataset again")
-    with damage_named(path):
-        return pq.read_table(path, columns=columns, partitioning=None)
+def _dtype(feature: Any) -> str | None:
+    kind = feature.get("dtype") if isinstance(feature, dict) else None
+    return kind if isinstance(kind, str) else None
 
 
-def _values(table: pa.Table, key: str) -> Float[np.ndarray, "n k"]:
+def _check_episodes(table: pa.Table, places: Mapping[str, str], path: Path) -> None:
+    for name, kinds in places.items():
+        with _named(path):
+            values = np.asarray(column_values(table, name, ()))
+            if values.dtype.kind not in kinds or not (np.isfinite(values) & (values >= 0)).all():
+                raise ValueError(
+                    f"column {name!r} has {reprlib.repr(values.tolist())}, expected "
+                    f"{'times' if 'f' in kinds else 'whole numbers'} of 0 or more"
+                )
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """What can be read and is not as expected says in which file."""
+    try:
+        yield
+    except (pa.ArrowException, *UNREADABLE) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _values(table: pa.Table, key: str, path: Path) -> Float[np.ndarray, "n k"]:
     """A row for each, whatever their shape was."""
-    if key not in table.column_names:
-        raise ValueError(f"the data have no column {key!r}, though {INFO_PATH} says so")
-    return np.asarray(column_values(table, key, (-1,)), np.float64)
+    with _named(path):
+        if key not in table.column_names:
+            raise ValueError(f"there is no column {key!r}, though {INFO_PATH} says so")
+        return np.asarray(column_values(table, key, (-1,)), np.float64)
 
 
-def _numbers(table: pa.Table, key: str) -> Float[np.ndarray, "n k"]:
-    values = _values(table, key)
+def _numbers(table: pa.Table, key: str, path: Path) -> Float[np.ndarray, "n k"]:
+    values = _values(table, key, path)
     odd = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if len(odd):
         raise ValueError(f"{key} is not finite in frame {odd[0]}; expected finite numbers only")
     return values
 
 
-def _picture(cell: Mapping[str, Any], path: Path) -> UInt8[np.ndarray, "h w c=3"]:
+def _picture(cell: Mapping[str, Any], path: Path, most: int) -> UInt8[np.ndarray, "h w c=3"]:
     content = cell.get("bytes")
     if content is None:
         raise ValueError(
             f"a picture is not in the file but at {cell.get('path')!r}, "
             f"expected its bytes in {path}"
         )
-    with damage_named(path), Image.open(io.BytesIO(content), formats=["PNG", "JPEG"]) as image:
+    with damage_named(path), bounded_pictures(most):
+        image = Image.open(io.BytesIO(content), formats=["PNG", "JPEG"])
         return np.asarray(image.convert("RGB"))

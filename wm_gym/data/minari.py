@@ -1,5 +1,6 @@
 """Minari datasets with pictures, as episodes of ours."""
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -14,11 +15,14 @@ from gymnasium import spaces
 from jaxtyping import Float, Float32
 
 from wm_gym.data.episode import Episode, TooShortError
-from wm_gym.data.facts import FACTS, numbered
+from wm_gym.data.facts import FACTS
 from wm_gym.data.foreign import episode_named, facts_of, first_whole
-from wm_gym.data.pixels import fitted, is_picture, is_vector
+from wm_gym.data.pixels import MOST_PIXELS, bounded_pictures, fitted
+from wm_gym.data.proprio import is_picture, is_vector, numbered
+from wm_gym.data.rows import damage_named
 from wm_gym.data.scaling import bounds_of, share_beyond, told
 from wm_gym.data.spec import DatasetSpec
+from wm_gym.storage.files import plain_file
 from wm_gym.systems import Bounds
 from wm_gym.types import PROPRIO
 
@@ -29,16 +33,33 @@ scaled back is not always the same to the last bit."""
 
 def load_minari(name: str | Path) -> Any:
     """A `minari.MinariDataset`: of a dataset's id in the local store, or of its folder."""
-    minari = minari_package()
-    try:
-        if (Path(name) / "data").is_dir():
-            return minari.MinariDataset(Path(name) / "data")
-        return minari.load_dataset(os.fspath(name))
-    except FileNotFoundError as error:
+    minari, folder = minari_package(), Path(name)
+    if not (folder / "data").is_dir():
+        folder = Path(import_module("minari.storage").get_dataset_path(os.fspath(name)))
+    if not (folder / "data").is_dir():
         raise FileNotFoundError(
-            f"{error}; expected a folder with data/ in it, or an id of `minari list local` "
-            "(`minari download` gets one)"
-        ) from error
+            f"{name} is not in {folder.parent}; expected a folder with data/ in it, or an id of "
+            "`minari list local` (`minari download` gets one)"
+        )
+    _check_files(folder)
+    return minari.MinariDataset(folder / "data")
+
+
+def _check_files(folder: Path) -> None:
+    """Minari opens all that it finds; and where no spaces are told, it makes the environment that
+    the file names, which can be any function of any module."""
+    for path in (folder / "data").rglob("*"):
+        if path.is_symlink() or not path.is_dir():
+            plain_file(folder, path.relative_to(folder))
+    path = plain_file(folder, "data/metadata.json")
+    with damage_named(path):
+        told = json.loads(path.read_bytes())
+        untold = {"observation_space", "action_space"} - set(told)
+    if untold:
+        raise ValueError(
+            f"{path} has no {' and no '.join(sorted(untold))}, which would have to be asked of an "
+            "environment that it names: make the dataset anew with a newer Minari, which tells them"
+        )
 
 
 def minari_package() -> Any:
@@ -55,7 +76,7 @@ class MinariSource:
     dataset: Any
     """A `minari.MinariDataset`."""
 
-    fps: int
+    fps: int | float
     """Control steps a second, which Minari does not know."""
 
     picture: str | None = None
@@ -157,9 +178,44 @@ class MinariSource:
         """As Minari has it; in some of its formats it cannot read what has no steps."""
         if self._metadata(i).get("total_steps") == 0:
             raise TooShortError("it has 0 steps, expected at least 1")
-        data = self.dataset[i]
-        self._actions[i] = _flat(data.actions)
+        self._check_stored(i)
+        with bounded_pictures(max(1, *_pixels(self.dataset.observation_space))):
+            data = self.dataset[i]
+        action, size = _flat(data.actions), int(np.prod(self.dataset.action_space.shape))
+        if action.shape[1] != size:
+            raise ValueError(
+                f"actions have {action.shape[1]} numbers each, expected {size} as the action space "
+                "says; get the dataset anew"
+            )
+        self._actions[i] = action
         return data
+
+    def _check_stored(self, i: int) -> None:
+        """HDF5 holds as many zeros as it says it has, in no room: so what is read is of the
+        shape that was promised before it is; but for JPEGs."""
+        storage = self.dataset.storage
+        if storage.FORMAT != "hdf5":
+            return
+        h5py = import_module("h5py")  # which Minari has for its own
+        episode = f"episode_{int(self.dataset.episode_indices[i])}"
+        with h5py.File(Path(storage.data_path) / "main_data.hdf5", "r") as file:
+            steps = self._metadata(i).get("total_steps", len(file[f"{episode}/rewards"]))
+            for what, way in {"pictures": self.camera, "proprioception": self.felt}.items():
+                if way is None:
+                    continue
+                shape = file["/".join((episode, "observations", *way))].shape
+                promised = (int(steps) + 1, *self._shape_at(way))
+                if len(shape) > 1 and shape != promised:
+                    raise ValueError(
+                        f"{file.filename} has {what} of shape {shape}, expected {promised} "
+                        "as it says elsewhere; get the data anew"
+                    )
+
+    def _shape_at(self, way: tuple[str, ...]) -> tuple[int, ...]:
+        space = self.dataset.observation_space
+        for key in way:
+            space = space[key]
+        return tuple(space.shape)
 
     def spec(self) -> DatasetSpec:
         camera, bounds = "/".join(self.camera), self.bounds
@@ -221,6 +277,17 @@ def _at(observations: Any, way: tuple[str, ...]) -> np.ndarray:
     for key in way:
         observations = observations[key]
     return np.asarray(observations)
+
+
+def _pixels(space: spaces.Space[Any]) -> Iterator[int]:
+    """Of the pictures that observations may hold, also of those that are not asked for."""
+    if isinstance(space, (spaces.Dict, spaces.Tuple)):
+        for inner in space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces:
+            yield from _pixels(inner)
+    elif isinstance(space, spaces.Box) and len(space.shape) in (2, 3):
+        if (pixels := space.shape[0] * space.shape[1]) > MOST_PIXELS:
+            raise ValueError(f"observations are {space}, expected at most {MOST_PIXELS:,} pixels")
+        yield pixels
 
 
 def _flat(actions: Any) -> np.ndarray:

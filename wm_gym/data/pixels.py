@@ -1,6 +1,8 @@
 """Any environment as a world model takes it: pictures of a size that suits, actions in [−1, 1]."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, SupportsFloat
 
@@ -11,14 +13,18 @@ from gymnasium.wrappers import AddRenderObservation
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
+from wm_gym.data.proprio import FeltInInfo, is_picture, shows_and_feels
 from wm_gym.systems import Bounds
 from wm_gym.systems.cells import cells_fit
-from wm_gym.types import PIXELS, PROPRIO, Info
+from wm_gym.types import Info
 
 LARGEST, SIDE, CELL = 128, 96, 6
 """Pixels: pictures up to the first are kept; larger ones become the second, in multiples of the
 third, so that a model's cells fit."""
 
+
+MOST_PIXELS = 2**25
+"""Of a picture in data that others wrote: 8K, and no more however little room it takes there."""
 
 SHOWN: Mapping[str, Any] = {"render_mode": "rgb_array"}
 
@@ -88,28 +94,6 @@ def _made(env_id: str, kwargs: Mapping[str, Any]) -> gym.Env[Any, Any]:
             raise error from None
 
 
-def is_picture(space: spaces.Space[Any]) -> bool:
-    """Whether frames of it can be logged as they are."""
-    return (
-        isinstance(space, spaces.Box)
-        and space.dtype == np.uint8
-        and len(space.shape) == 3
-        and space.shape[2] in (1, 3)
-    )
-
-
-def shows_and_feels(space: spaces.Space[Any]) -> bool:
-    """Whether an observation is a dictionary of LeRobot's names, for a picture and numbers."""
-    if not isinstance(space, spaces.Dict) or not {PIXELS, PROPRIO} <= set(space.spaces):
-        return False
-    return is_picture(space[PIXELS]) and is_vector(space[PROPRIO])
-
-
-def is_vector(space: spaces.Space[Any]) -> bool:
-    """Of at least one number."""
-    return isinstance(space, spaces.Box) and len(space.shape) == 1 and space.shape[0] > 0
-
-
 def suitable_picture(height: int, width: int) -> tuple[int, int]:
     """As it is where it is small and cells fit on it; else the longer side is `SIDE`."""
     if max(height, width) <= LARGEST and cells_fit(height, width):
@@ -138,21 +122,30 @@ def fitted(
     return frame if wanted == (height, width) else resized(frame, wanted)
 
 
-class FeltInInfo(gym.Wrapper[Any, Any, Any, Any]):
-    """With the picture for an observation, and proprioception in `info`."""
+def check_pixels(height: int, width: int, *, most: int) -> None:
+    """Before a picture of others is decoded: a few bytes can inflate to much."""
+    if height * width > most:
+        raise ValueError(f"a picture has {height}×{width} pixels, expected {_promised(most)}")
 
-    def __init__(self, env: gym.Env[Any, Any]) -> None:
-        super().__init__(env)
-        assert isinstance(env.observation_space, spaces.Dict)
-        self.observation_space = env.observation_space[PIXELS]
 
-    def reset(self, **kwargs: Any) -> tuple[Any, Info]:
-        obs, info = self.env.reset(**kwargs)
-        return obs[PIXELS], {**info, PROPRIO: obs[PROPRIO]}
+def _promised(most: int) -> str:
+    return f"at most {most:,}, as the data are said to have; get them anew"
 
-    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, Info]:
-        obs, reward, terminated, truncated, info = self.env.step(action)
-        return obs[PIXELS], reward, terminated, truncated, {**info, PROPRIO: obs[PROPRIO]}
+
+@contextmanager
+def bounded_pictures(most: int) -> Iterator[None]:
+    """Pillow decodes no picture of more pixels, whoever asks it; its bound is the whole process's,
+    so this is not for threads."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = most
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise ValueError(f"a picture has too many pixels, expected {_promised(most)}") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 class Resized(gym.ObservationWrapper[np.ndarray, Any, np.ndarray]):

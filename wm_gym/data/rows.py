@@ -6,6 +6,8 @@ its row has `is_last` and, in the columns of transitions, zeros. `next.terminate
 `next.truncated` can be true in the row before the last alone.
 """
 
+import errno
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,12 +16,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Float32, Int, UInt8
 
 from wm_gym.data import lerobot
 from wm_gym.data.episode import Episode
 from wm_gym.data.spec import DatasetSpec
+from wm_gym.storage.files import UNREADABLE
 from wm_gym.storage.png import decode_png_into, encode_png
 
 
@@ -69,13 +73,19 @@ def damage_named(path: Path) -> Iterator[None]:
     """Whatever a damaged file leads to becomes a ValueError that names it."""
     try:
         yield
-    except FileNotFoundError:
+    except (FileNotFoundError, MemoryError):
         raise
-    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
+    except (OSError, pa.ArrowException, *UNREADABLE) as error:
+        if isinstance(error, OSError) and error.errno in _NOT_ITS_FAULT:
+            raise
         raise ValueError(
             f"{path} is damaged or cut off ({path.stat().st_size} bytes): {error}; "
             "copy or download it again, or make the dataset anew"
         ) from error
+
+
+_NOT_ITS_FAULT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES)
+"""Errors of the machine, and of who may read what."""
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -85,10 +95,36 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 def column_values(table: pa.Table, name: str, shape: tuple[int, ...]) -> Any:
     """The column as a NumPy array (rows, *shape)."""
-    chunks = table.column(name).chunks
-    flat = [chunk.flatten() if pa.types.is_nested(chunk.type) else chunk for chunk in chunks]
+    column = table.column(name)
+    if not table.num_rows:
+        raise ValueError("it has no rows, expected some")
+    flat = [_flat(name, chunk) for chunk in column.chunks]
     values = np.concatenate([chunk.to_numpy(zero_copy_only=False) for chunk in flat])
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"column {name!r} is of {column.type}, expected numbers")
+    if -1 not in shape and values.size != table.num_rows * math.prod(shape):
+        raise ValueError(
+            f"column {name!r} has {values.size} numbers in {table.num_rows} rows, "
+            f"expected {math.prod(shape)} in each"
+        )
     return values.reshape(table.num_rows, *shape)
+
+
+def _flat(name: str, chunk: pa.Array) -> pa.Array:
+    """Lists, and lists of lists, that are all of one length."""
+    while True:
+        if chunk.null_count:
+            raise ValueError(f"column {name!r} lacks {chunk.null_count} values, expected them all")
+        if not pa.types.is_nested(chunk.type):
+            return chunk
+        if not pa.types.is_fixed_size_list(chunk.type):
+            lengths = np.unique(np.asarray(pc.list_value_length(chunk)))
+            if len(lengths) > 1:
+                raise ValueError(
+                    f"column {name!r} has lists of {lengths[0]:.0f} to {lengths[-1]:.0f} entries, "
+                    "expected all of one length"
+                )
+        chunk = chunk.flatten()
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,8 @@
 """What every episode of one dataset has in common, and what was asked for when it was made."""
 
 import json
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from wm_gym.data.episode import Episode
 from wm_gym.systems import Bounds
-from wm_gym.systems.origin import bounds_from_json, names_from_json
+from wm_gym.systems.origin import bounds_from_json, names_from_json, rate
 
 _FACT_DTYPES = (
     *("bool", "int8", "int16", "int32", "int64"),
@@ -30,7 +31,7 @@ class Fact:
     shape: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+        object.__setattr__(self, "shape", _counts("a fact's shape", self.shape))
         if self.dtype not in _FACT_DTYPES:
             raise ValueError(f"a fact has dtype {self.dtype!r}, expected one of {_FACT_DTYPES}")
         if min(self.shape, default=1) < 1:
@@ -40,7 +41,8 @@ class Fact:
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
     env_id: str
-    fps: int
+    fps: int | float
+    """Control steps a second; an int where it is whole, as LeRobot has it."""
     picture: tuple[int, int, int]
     """(h, w, c), with c either 1 (grey) or 3 (RGB)."""
     action_size: int
@@ -58,7 +60,7 @@ class DatasetSpec:
     """All sentences that a task may be, by index; none: whatever comes, in order of appearance."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "picture", tuple(int(n) for n in self.picture))
+        object.__setattr__(self, "picture", _counts("picture", self.picture))
         object.__setattr__(self, "facts", dict(sorted(self.facts.items())))
         try:  # as it will be read back, so that specs can be compared
             recipe = json.loads(json.dumps(dict(self.recipe), allow_nan=False))
@@ -67,8 +69,14 @@ class DatasetSpec:
         object.__setattr__(self, "recipe", recipe)
         if len(self.picture) != 3 or min(self.picture) < 1 or self.picture[2] not in (1, 3):
             raise ValueError(f"picture is {self.picture}, expected (h, w, c) with 1 or 3 channels")
-        if isinstance(self.fps, bool) or not isinstance(self.fps, int) or self.fps < 1:
-            raise ValueError(f"fps is {self.fps!r}, expected a positive int, as LeRobot has it")
+        object.__setattr__(self, "fps", rate(self.fps))
+        texts = {"env_id": self.env_id, "robot_type": self.robot_type}
+        for name, text in texts.items():
+            if not isinstance(text, str) and not (name == "robot_type" and text is None):
+                raise ValueError(f"{name} is {reprlib.repr(text)}, expected a text")
+        if not isinstance(self.has_reward, bool):
+            raise ValueError(f"has_reward is {self.has_reward!r}, expected True or False")
+        object.__setattr__(self, "action_size", *_counts("action_size", (self.action_size,)))
         if self.action_size < 1:
             raise ValueError(f"action_size is {self.action_size}, expected at least 1")
         if self.bounds is not None and len(self.bounds.low) != self.action_size:
@@ -121,8 +129,6 @@ class DatasetSpec:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "DatasetSpec":
-        if not isinstance(system := content.get("robot_type"), str | None):
-            raise ValueError(f"robot_type is {system!r}, expected the system's name")
         facts = {
             name: Fact(dtype=fact["dtype"], shape=tuple(fact["shape"]))
             for name, fact in content["facts"].items()
@@ -131,6 +137,13 @@ class DatasetSpec:
         picture = tuple(content["picture"])
         lists = {name: names_from_json(content[name], name) for name in _LISTS if name in content}
         return cls(**{**content, **lists, "facts": facts, "picture": picture, "bounds": bounds})
+
+
+def _counts(what: str, numbers: Sequence[Any]) -> tuple[int, ...]:
+    """As plain ints; a size of 4.0 or '4' is none."""
+    if any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) for n in numbers):
+        raise ValueError(f"{what} is {reprlib.repr(numbers)}, expected whole numbers")
+    return tuple(map(int, numbers))
 
 
 def _expect(what: str, came: object, expected: object) -> None:

@@ -4,27 +4,31 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from functools import wraps
 from importlib import import_module
+from typing import Any, TextIO
 
 import gymnasium as gym
 
 from wm_gym.programs.failures import STOPPED, said
+from wm_gym.storage.text import printable
 
 PROGRAMS = {
-    "collect": "log a dataset",
-    "import-human": "human Push-T demonstrations as a dataset",
-    "import-lerobot": "a LeRobot v3 dataset that others wrote, as one of ours",
-    "import-minari": "a Minari dataset with pictures, as one of ours",
-    "export-minari": "a dataset of ours, as a Minari dataset",
-    "card": "what a dataset covers, as text and picture",
-    "train": "train a diffusion world model",
-    "evaluate": "how true a world model's dreams are",
-    "gradients": "whether the gradients that a dream lends are right",
-    "release": "a trained and evaluated world model, with its model card",
-    "report": "all that is known of a world model, as one HTML page",
-    "play": "the real system and its dream side by side, by mouse or keys",
-    "bench": "speed, on this machine",
-    "soak": "dream a million steps and watch memory",
+    "collect": "log a dataset of an environment",
+    "import-human": "convert human Push-T demonstrations to a dataset",
+    "import-lerobot": "convert a LeRobot v3 dataset to one that `train` takes",
+    "import-minari": "convert a Minari dataset with pictures to one that `train` takes",
+    "export-minari": "convert a dataset to a Minari dataset",
+    "card": "show what a dataset covers, as text and picture",
+    "train": "train a diffusion world model on a dataset",
+    "evaluate": "measure how far a world model's predictions are from the real system",
+    "gradients": "measure whether a world model's gradients are right",
+    "release": "copy a trained and evaluated world model, with a model card",
+    "report": "write what was measured of a world model as one HTML page",
+    "play": "steer the real system and its world model side by side, by mouse or keys",
+    "bench": "measure speed on this machine",
+    "soak": "run a world model for a million steps and watch memory",
 }
 """Each is a function of its name in a module of its name, imported when it is asked for."""
 
@@ -75,7 +79,30 @@ def _imported(name: str) -> Callable[[Sequence[str]], object]:
 
     module = name.replace("-", "_")
     program = getattr(import_module(f"wm_gym.programs.{module}"), module)
-    return lambda arguments: cli(program, prog=_Name(f"wm-gym {name}"), args=arguments)
+    plain = _printing_plainly(program)
+    return lambda arguments: cli(plain, prog=_Name(f"wm-gym {name}"), args=arguments)
+
+
+def _printing_plainly(program: Callable[..., object]) -> Callable[..., object]:
+    """Names in datasets and folders may be anybody's: a terminal shows them, and obeys none."""
+
+    @wraps(program)
+    def plain(*args: Any, **kwargs: Any) -> object:
+        with redirect_stdout(_Plain(sys.stdout)):
+            return program(*args, **kwargs)
+
+    return plain
+
+
+class _Plain:
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        return self._file.write(printable(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 class _Name(str):
@@ -90,8 +117,10 @@ class _Name(str):
 
 def _usage() -> str:
     rows = [f"  wm-gym {name:<16}{text}" for name, text in PROGRAMS.items()]
-    return "\n".join(["usage: wm-gym PROGRAM ...; each has its own --help", "", *rows])
+    return "\n".join(
+        ["usage: wm-gym PROGRAM ...; `wm-gym PROGRAM --help` shows its options", "", *rows]
+    )
 
 
 def _show_warning(message: Warning | str, *_: object) -> None:
-    print(f"wm-gym: {message}", file=sys.stderr)
+    print(f"wm-gym: {printable(str(message))}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """`wm-gym bench`: how fast things are, on this machine, in one run."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -25,24 +26,24 @@ class Timing(TypedDict):
 @dataclass(frozen=True, kw_only=True)
 class Bench:
     parts: tuple[Part, ...] = ("systems", "loading")
-    """What to measure; `make bench` measures all of it, in half an hour."""
+    """What to measure, one or more; all of it takes half an hour."""
 
     seconds: float = 3.0
-    """How long to measure each thing, in each of the rounds."""
+    """Seconds to measure each thing for, in each of the rounds."""
 
     rounds: int = 5
-    """All are measured in turn, this many times; medians are printed, with the range."""
+    """How often to measure all of them in turn; medians are printed, with the range."""
 
     episodes: int = 24
-    """Episodes to log for the measurement of loading."""
+    """How many episodes to log, to measure the loading of data."""
 
     dreams: Dreams = field(default_factory=Dreams)
     gradients: Gradients = field(default_factory=Gradients)
     out: Path | None = None
-    """A JSON file for the figures."""
+    """JSON file to write the figures to; without it they are only printed."""
 
     def __post_init__(self) -> None:
-        if not (self.seconds > 0 and self.rounds >= 1):
+        if not (0 < self.seconds < math.inf and self.rounds >= 1):
             raise ValueError(
                 f"seconds is {self.seconds} and rounds {self.rounds}, expected both above 0"
             )

@@ -10,10 +10,12 @@ import gymnasium as gym
 import torch
 
 from wm_gym.models.world_model import DTYPES, WorldModel
+from wm_gym.numbers import check_least
 from wm_gym.programs.bench_diamond import STEPS, diamond_sized, dreaming, size_of
 from wm_gym.programs.bench_systems import batched, gym_pusht, ours
 from wm_gym.programs.bench_timing import Speed, Step, in_turns
 from wm_gym.programs.machine import cores
+from wm_gym.programs.options import check_denoising_steps
 
 Dtype = Literal["float32", "bfloat16"]
 PEER = "DIAMOND-sized"
@@ -22,26 +24,30 @@ PEER = "DIAMOND-sized"
 @dataclass(frozen=True, kw_only=True)
 class Dreams:
     world_model: str = "push-t"
-    """Which model dreams: a packaged name, or a folder."""
+    """The world model: a packaged name such as push-t, or a folder."""
 
     num_envs: tuple[int, ...] = (1, 16, 64, 256)
-    """Dreams in one batch."""
+    """How many environments to step in one batch, one or more numbers."""
 
     denoising_steps: tuple[int, ...] = (1, 2, 3)
-    """Denoiser calls a frame."""
+    """Calls of the diffusion model for each frame, one or more numbers."""
 
     dtypes: tuple[Dtype, ...] = ("float32", "bfloat16")
-    """Number formats of the large parts."""
+    """Number formats that the large networks compute in, one or more."""
 
     peer_batches: tuple[int, ...] = (16, 64)
-    """Batches of a DIAMOND-sized network, to compare with; none leaves it out."""
+    """Batch sizes of a network of DIAMOND's size, to compare with; none leaves it out."""
 
     compiled_envs: tuple[int, ...] = (1, 64)
-    """Dreams in one batch, with torch.compile: half a minute of compiling each."""
+    """Environments in one batch with torch.compile, half a minute of compiling each."""
 
     def __post_init__(self) -> None:
         if not (self.num_envs and self.denoising_steps and self.dtypes):
             raise ValueError("expected at least one of num_envs, denoising_steps and dtypes")
+        check_denoising_steps(*self.denoising_steps)
+        for name in ("num_envs", "peer_batches", "compiled_envs"):
+            for number in getattr(self, name):
+                check_least(1, **{name: number})
 
 
 def bench_dream(dreams: Dreams, *, seconds: float, rounds: int) -> dict[str, Any]:

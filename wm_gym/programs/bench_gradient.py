@@ -11,6 +11,7 @@ import gymnasium as gym
 import torch
 
 from wm_gym.models.world_model import DTYPES, WorldModel
+from wm_gym.numbers import check_least
 from wm_gym.programs.bench_diamond import DiamondSized, size_of
 from wm_gym.programs.bench_dream import PEER, Dreams
 from wm_gym.programs.bench_systems import batched
@@ -28,27 +29,28 @@ SURROGATE_TIME, DIFFUSION_TIME, DIFFUSION_MEMORY, LATENT_SPEED = 0.5, 3.0, 10.0,
 @dataclass(frozen=True, kw_only=True)
 class Gradients:
     window: int = 16
-    """Steps that a gradient goes back."""
+    """How many steps a gradient goes back through."""
 
     window_envs: tuple[int, ...] = (16, 64)
-    """Dreams in one batch of windows."""
+    """How many environments to take gradients of in one batch, one or more numbers."""
 
     window_dtypes: tuple[Dtype, ...] = ("float32",)
-    """Number formats of the large parts in windows."""
+    """Number formats that the large networks compute in for gradients, one or more."""
 
     window_device: str = "cpu"
-    """Where windows are computed."""
+    """Device that gradients are computed on, such as 'cpu' or 'cuda:1'."""
 
     peer_frames: int = 32
-    """Frames, of all dreams together, in a window of the DIAMOND-sized network. Longer ones,
-    of 60 MB a frame and denoiser call, are reckoned from that."""
+    """How many frames to take gradients through with a network of DIAMOND's size."""
 
     obs_envs: int = 64
-    """Dreams in one batch, whose steps are shown as latents and as pixels."""
+    """Environments in one batch to compare observations of latents and of pixels."""
 
     def __post_init__(self) -> None:
         if not (self.window_envs and self.window_dtypes):
             raise ValueError("expected at least one of window_envs and window_dtypes")
+        for number in self.window_envs:
+            check_least(1, window_envs=number)
         for name in ("window", "peer_frames", "obs_envs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")

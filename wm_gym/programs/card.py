@@ -7,6 +7,7 @@ from pathlib import Path
 from wm_gym.data import Dataset
 from wm_gym.data.card import Card, card_text, dataset_card, draw_card
 from wm_gym.programs.progress import Bar
+from wm_gym.storage.files import atomic_file, remove_strays, write_atomically
 from wm_gym.systems import system_named
 
 
@@ -14,8 +15,8 @@ def card(folder: Path, /, verify: bool = False) -> None:
     """Print what a dataset covers; write its picture and numbers into its folder.
 
     Args:
-        folder: A dataset's folder.
-        verify: Hash all of it anew first, and say what is damaged.
+        folder: Folder of the dataset.
+        verify: Check all files against their hashes first, and say what is damaged.
     """
     dataset = Dataset.open(folder)
     if verify:
@@ -30,9 +31,11 @@ def card(folder: Path, /, verify: bool = False) -> None:
 def write_card(dataset: Dataset, covered: Card) -> Path:
     """`card.png` and `card.json` beside the data."""
     names = _state_names(dataset.spec.robot_type)
-    draw_card(dataset, names).savefig(dataset.folder / "card.png", dpi=80)
+    remove_strays(dataset.folder)  # of a card whose writer was killed
+    with atomic_file(dataset.folder / "card.png") as file:
+        draw_card(dataset, names).savefig(file, format="png", dpi=80)
     text = json.dumps(asdict(covered), indent=1)
-    (dataset.folder / "card.json").write_text(text)
+    write_atomically(dataset.folder / "card.json", text.encode())
     return dataset.folder / "card.png"
 
 

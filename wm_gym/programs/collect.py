@@ -38,11 +38,11 @@ PRESETS = {
 @dataclass(frozen=True, kw_only=True)
 class Job:
     out: Path
-    """The dataset's folder."""
+    """Folder to write the dataset into; one that is unfinished goes on."""
 
     recipe: Recipe
     workers: int | None = None
-    """Processes; all cores by default. The data does not depend on it."""
+    """How many processes to use; all cores without it. The data does not depend on it."""
 
 
 if TYPE_CHECKING:

@@ -34,10 +34,12 @@ from wm_gym.evaluation.rollouts import (
     shown_of,
 )
 from wm_gym.models.world_model import DTYPES, WorldModel
+from wm_gym.numbers import check_least
 from wm_gym.programs.machine import machine
+from wm_gym.programs.options import check_denoising_steps
 from wm_gym.programs.progress import Bar, each
-from wm_gym.storage.files import write_atomically
-from wm_gym.systems import System
+from wm_gym.storage.files import atomic_file, write_atomically
+from wm_gym.systems import PUSH_T, System
 
 DATA = tuple(
     f"{name}=data/{folder}"
@@ -49,6 +51,9 @@ DATA = tuple(
     }.items()
 )
 """What the packaged world model is measured on; of these, missing ones are left out."""
+
+USUAL_SYSTEM = PUSH_T.name
+"""What the usual datasets, which `make data` logs, are of."""
 
 LEARNED = (
     "{}: the world model learned from these episodes, so these figures say what it remembers, not "
@@ -63,47 +68,46 @@ LONGEST_FILM = 600
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
     world_model: Annotated[str, tyro.conf.Positional]
-    """A folder, a packaged name or a Hub id."""
+    """The world model: a folder, a packaged name such as push-t, or a Hub id."""
 
     data: tuple[str, ...] = DATA
-    """Behaviours, each as name=folder of a dataset that the model never learned from."""
+    """Datasets that the model never learned from, each as name=folder."""
 
     out: Path = Path("out/fidelity")
-    """Where figures, pictures and a film go."""
+    """Folder for figures, pictures and a film."""
 
     rollouts: int = 300
-    """Of each behaviour, each of up to 50 steps; and whole episodes, up to this many."""
+    """How many stretches of up to 50 steps of each dataset to predict, and whole episodes."""
 
     transitions: int = 1000
-    """Real ones of each behaviour, to hold reward and coverage against."""
+    """How many real steps of each dataset to compare predicted rewards with."""
 
     filmed: int = 4
-    """Whole episodes in the film, of longer ones the first 600 steps; the first three are on the
-    filmstrip."""
+    """How many episodes to film, of each the first 600 steps; the first three are pictures, too."""
 
     denoising_steps: int | None = None
-    """Denoiser calls a frame; without it the model's own number."""
+    """Calls of the diffusion model for each frame; without it the model's own number."""
 
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the large networks."""
+    """Number format that the large networks compute in."""
 
     device: str | None = None
-    """Such as 'cpu' or 'cuda:1'; without it the GPU if there is one."""
+    """Device such as 'cpu' or 'cuda:1'; without it the GPU if there is one."""
 
     seed: int = 0
-    """Of windows, noise, nudges and intervals."""
+    """Seed of what is chosen and drawn at random."""
 
     def __post_init__(self) -> None:
         for name in ("rollouts", "transitions", "filmed"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
-        if self.denoising_steps is not None and not 1 <= self.denoising_steps <= 100:
-            raise ValueError(f"denoising_steps is {self.denoising_steps}, expected 1 to 100")
+        check_denoising_steps(self.denoising_steps)
+        check_least(0, seed=self.seed)
 
 
 @tyro.conf.configure(tyro.conf.OmitArgPrefixes)
 def evaluate(config: Evaluate) -> None:
-    """Measure how true dreams are; prints tables, writes figures, pictures and a film."""
+    """Compare predictions with real episodes; prints tables, writes figures and a film."""
     evaluation = _evaluation(config)
     found, every = evaluation.fidelity()
     lines = evaluation.calibration()
@@ -125,7 +129,8 @@ def evaluate(config: Evaluate) -> None:
     }
     write_atomically(evaluation.path("fidelity.json"), json.dumps(figures, indent=1).encode())
     print(f"figures:  {config.out / 'fidelity.json'}")
-    draw_fidelity(found, evaluation.units).savefig(evaluation.path("fidelity.png"), dpi=80)
+    with atomic_file(evaluation.path("fidelity.png")) as file:
+        draw_fidelity(found, evaluation.units).savefig(file, format="png", dpi=80)
     evaluation.shoot()
     print(f"pictures: {config.out / 'fidelity.png'}, {config.out / FILMSTRIP}")
     print(f"film:     {config.out / FILM}  (real above dream; twice real speed)")
@@ -234,7 +239,8 @@ class _Evaluation:
             plan = longest[name].column(i // len(whole)).cut(LONGEST_FILM)
             films.append(film(self.dreamer, self.datasets[name], plan))
         strip = filmstrip(Film.joined(films[:3]))
-        Image.fromarray(strip).save(self.path(FILMSTRIP))
+        with atomic_file(self.path(FILMSTRIP)) as file:
+            Image.fromarray(strip).save(file, "png")
         write_film(self.path(FILM), film_frames(Film.joined(films)), fps=2 * self.system.fps)
 
 
@@ -280,6 +286,12 @@ def open_datasets(
     data: tuple[str, ...], usual: tuple[str, ...], model: WorldModel
 ) -> dict[str, Dataset]:
     """By behaviour; of the model's system. What the model learned from warns."""
+    if data == usual and model.card.system != USUAL_SYSTEM:
+        raise ValueError(
+            f"the world model dreams of {model.card.system!r}, and the datasets that are used "
+            f"where none is given are of {USUAL_SYSTEM!r}. Give --data name=folder, of its own "
+            "system: `wm-gym collect` logs it, with another --seed than what it learned from"
+        )
     datasets = {name: Dataset.open(folder) for name, folder in _folders(data, usual).items()}
     for dataset in datasets.values():
         if (of := dataset.spec.robot_type) != model.card.system:
@@ -314,8 +326,8 @@ def _folders(data: tuple[str, ...], usual: tuple[str, ...]) -> dict[str, Path]:
             print(f"{folder} is not here: {name} is left out")
     if not folders:
         raise FileNotFoundError(
-            "none of the usual datasets is here. Give --data name=folder, of the world model's own "
-            "system, which `wm-gym collect` logs; `make data` logs the usual ones, of Push-T"
+            "none of the usual datasets is here. Give --data name=folder, which `wm-gym collect` "
+            "logs; in a checkout of the repository `make data` logs the usual ones"
         )
     return folders
 

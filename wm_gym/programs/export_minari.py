@@ -11,8 +11,8 @@ def export_minari(folder: Path, /, dataset: str) -> None:
     """Write a dataset into Minari's local store (MINARI_DATASETS_PATH, or ~/.minari/datasets).
 
     Args:
-        folder: A dataset's folder.
-        dataset: The id that it gets there, such as mine/pendulum/random-v0.
+        folder: Folder of the dataset to convert.
+        dataset: Id that it gets there, such as mine/pendulum/random-v0.
     """
     ours = Dataset.open(folder)
     with Bar(total=len(ours), unit="episode") as bar:

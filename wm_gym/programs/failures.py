@@ -3,6 +3,8 @@
 import errno
 import re
 
+from wm_gym.storage.text import printable
+
 STOPPED = 130
 """Exits of a program that was stopped by Ctrl-C, as shells have it."""
 
@@ -16,7 +18,7 @@ _NO_PROCESS = (errno.EAGAIN, errno.ENOMEM)
 
 def said(error: BaseException) -> str:
     """The error's own words, and before them what to do where they name only what is used up."""
-    words = str(error) or type(error).__name__
+    words = printable(str(error)) or type(error).__name__
     advice = None if _TOLD.search(words) else _advice(error, words)
     return words if advice is None else f"{advice} ({words})"
 

@@ -48,10 +48,12 @@ from wm_gym.evaluation.refreshing import (
 )
 from wm_gym.evaluation.rollouts import Probe, probe_of
 from wm_gym.models.world_model import WorldModel
+from wm_gym.numbers import check_least
 from wm_gym.programs.evaluate import facts_of, open_datasets
 from wm_gym.programs.machine import machine
+from wm_gym.programs.options import check_denoising_steps
 from wm_gym.programs.progress import Bar, each
-from wm_gym.storage.files import write_atomically
+from wm_gym.storage.files import atomic_file, write_atomically
 from wm_gym.systems import System
 
 DATA = ("play=data/push-t-test", "human=data/human")
@@ -67,39 +69,37 @@ REPEATED = 3
 @dataclass(frozen=True, kw_only=True)
 class GradientCard:
     world_model: Annotated[str, tyro.conf.Positional]
-    """A folder, a packaged name or a Hub id."""
+    """The world model: a folder, a packaged name such as push-t, or a Hub id."""
 
     data: tuple[str, ...] = DATA
-    """Each as name=folder of a dataset that the model never learned from. Gradients are of the
-    first; the local model's errors are of all."""
+    """Datasets that it never learned from, each as name=folder; gradients are of the first."""
 
     fitted: Path = Path("data/push-t-play")
-    """Logged frames that the linear probe is fitted to."""
+    """Dataset that a linear reading of positions from features is fitted to."""
 
     out: Path = Path("out/gradients")
-    """Where figures, tables and pictures go."""
+    """Folder for figures, tables and pictures."""
 
     states: int = 600
-    """About half of them in contact."""
+    """How many states to measure gradients in, about half of them in contact."""
 
     windows: int = 1000
-    """Of 16 frames each, that the linear probe is fitted to; and, of each dataset, that the local
-    model's errors are measured on."""
+    """How many stretches of 16 frames to fit to, and of each dataset to measure errors on."""
 
     deltas: tuple[float, ...] = (0.05, 0.1, 0.2)
-    """How far actions are moved for a difference; the box is from −1 to 1."""
+    """How far actions in [−1, 1] are moved for finite differences, one or more distances."""
 
     refreshes: tuple[int, ...] = (0,)
-    """Measure the surrogate after so many refreshes on smooth random actions' dreams, each."""
+    """Measure gradients after the local model has learned further this many times, each."""
 
     denoising_steps: int | None = None
-    """Denoiser calls a frame; without it the model's own number."""
+    """Calls of the diffusion model for each frame; without it the model's own number."""
 
     device: str = "auto"
-    """Such as 'cpu' or 'cuda:1'; 'auto' is the GPU if there is one."""
+    """Device such as 'cpu' or 'cuda:1'; 'auto' is the GPU if there is one."""
 
     seed: int = 0
-    """Of states, noise, nudges and intervals."""
+    """Seed of what is chosen and drawn at random."""
 
     def __post_init__(self) -> None:
         for name in ("states", "windows"):
@@ -109,8 +109,8 @@ class GradientCard:
             raise ValueError(f"deltas are {self.deltas}, expected numbers above 0 and up to 0.5")
         if not self.refreshes or min(self.refreshes) < 0:
             raise ValueError(f"refreshes are {self.refreshes}, expected numbers of 0 or more")
-        if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}, expected 0 or more")
+        check_denoising_steps(self.denoising_steps)
+        check_least(0, seed=self.seed)
 
 
 @tyro.conf.configure(tyro.conf.OmitArgPrefixes)
@@ -310,8 +310,13 @@ class _Card:
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / "gradients.json", json.dumps(figures, indent=1).encode())
         write_atomically(out / "gradients.md", ("\n\n".join(texts) + "\n").encode())
-        draw_cosines(comparisons, delta=self.shown_delta).savefig(out / "cosines.png", dpi=80)
-        draw_one_step(measured, delta=self.shown_delta).savefig(out / "one_step.png", dpi=80)
+        figures_of = {
+            "cosines.png": draw_cosines(comparisons, delta=self.shown_delta),
+            "one_step.png": draw_one_step(measured, delta=self.shown_delta),
+        }
+        for name, figure in figures_of.items():
+            with atomic_file(out / name) as file:
+                figure.savefig(file, format="png", dpi=80)
 
 
 def _card(config: GradientCard) -> _Card:

@@ -17,8 +17,8 @@ def import_human(zarr: Path, /, out: Path) -> None:
     """Import demonstrations in Diffusion Policy's zarr layout; prints what the conversion loses.
 
     Args:
-        zarr: The zarr folder, or a zip of it.
-        out: The dataset's folder.
+        zarr: Folder of the demonstrations in zarr format, or a zip of it.
+        out: Folder to write the converted dataset into.
     """
     demonstrations = read_demonstrations(zarr)
     states = np.concatenate([demonstration.state for demonstration in demonstrations])

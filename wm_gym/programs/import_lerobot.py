@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from wm_gym.data.lerobot_import import Columns, LeRobotSource
-from wm_gym.programs.importing import bounds_given, import_from
+from wm_gym.programs.importing import bounds_given, check_numbers, import_from
 
 
 def import_lerobot(
@@ -23,18 +23,19 @@ def import_lerobot(
     """Import a LeRobot v3 dataset, with videos or pictures; the same command goes on.
 
     Args:
-        folder: The dataset's folder, with meta/info.json in it.
-        out: Where ours goes.
-        picture_key: The camera to learn from; without it the only one there is.
-        action_key: The column of actions.
-        reward_key: The column of rewards; without such a one there are none.
-        terminated_key: The column that says where episodes ended.
-        state_key: A column of proprioception to keep beside the frames, if it is there.
+        folder: Folder of the LeRobot dataset, with meta/info.json in it.
+        out: Folder to write the converted dataset into.
+        picture_key: Column of the camera to learn from; without it the only one there is.
+        action_key: Column of the actions.
+        reward_key: Column of the rewards; without such a column there are none.
+        terminated_key: Column that says where episodes ended by themselves.
+        state_key: Column of proprioception to keep beside the frames, if there is such a one.
         low: What -1 is to stand for in each number of an action; without it the least in the data.
-        high: What 1 is to stand for; without it the greatest.
-        picture: Height and width of the pictures; without it at most 128 pixels, larger become 96.
-        system: A name for what it is of; without it the robot's type.
+        high: What 1 is to stand for in each number; without it the greatest in the data.
+        picture: Height and width to resize pictures to; without it large ones become 96 pixels.
+        system: Name for the robot or environment; without it the dataset's robot type.
     """
+    check_numbers(picture)
     columns = Columns(
         picture=picture_key, action=action_key, reward=reward_key, terminated=terminated_key,
         state=state_key,

@@ -10,6 +10,7 @@ from wm_gym.data.foreign import episode_named
 from wm_gym.programs.card import write_card
 from wm_gym.programs.progress import each
 from wm_gym.systems import Bounds
+from wm_gym.systems.origin import rate
 
 
 class Source(Protocol):
@@ -77,6 +78,14 @@ def _print_losses(source: Source) -> None:
             f"  {last} of {len(source)} episodes have a reward other than 0 in their last row, "
             "which is left out: what follows it was not recorded"
         )
+
+
+def check_numbers(picture: tuple[int, int] | None, fps: float | None = None) -> None:
+    """As they came from the command line."""
+    if fps is not None:
+        rate(fps)
+    if picture is not None and min(picture) < 1:
+        raise ValueError(f"picture is {picture}, expected a height and a width")
 
 
 def bounds_given(low: tuple[float, ...], high: tuple[float, ...]) -> Bounds | None:

@@ -9,6 +9,7 @@ import pygame
 
 from wm_gym.envs.dream import DreamEnv
 from wm_gym.envs.real import RealEnv
+from wm_gym.numbers import check_least
 from wm_gym.programs.play_controls import COMMANDS, Controls
 from wm_gym.programs.play_film import Film
 from wm_gym.programs.play_session import Session
@@ -32,29 +33,29 @@ def play(
     arrow_steps: int = 1,
     out: Path = Path("out"),
 ) -> None:
-    """Play the real system and its dream side by side, from the same frame, with the same actions.
+    """Steer the real system and its world model from the same frame with the same actions.
 
     The tool goes towards the mouse, or with W, A, S, D; the window says what other keys do. The
-    arrow in the dream is its gradient: the action that would raise the reward. Beside a dream is
-    its system's first real stand-in, beside a real system its packaged dream, if there is one.
+    arrow is the world model's gradient: the action that would raise the reward. Beside a world
+    model is the simulator it learned from, beside a simulator its packaged world model.
 
     Args:
-        env_id: WM-PushT-v0, Real-GymPushT-v0, one of your own, or WM-v0 with --world-model.
-        world_model: A model folder to dream with.
-        alone: Only what was asked for, nothing beside it.
-        seed: Of the first start; N goes on to the next.
-        speed: The length of an action by keys, of the most there is.
-        fps: Steps a second; by default as fast as the real system.
-        horizon: Steps of an episode; by default the system's.
-        arrow_steps: Steps whose rewards' sum the arrow shows the gradient of; 0: no arrow.
+        env_id: Environment, such as WM-PushT-v0, Real-GymPushT-v0, or WM-v0 with --world-model.
+        world_model: Folder of the world model; without it the packaged one.
+        alone: Show only what was asked for, and nothing beside it.
+        seed: Seed of the first start; the key N goes on to the next one.
+        speed: How far a key moves the tool, as a share of the largest action.
+        fps: Steps in a second; without it as many as in the real system.
+        horizon: Steps of an episode; without it the environment's usual number.
+        arrow_steps: The arrow is the gradient of this many rewards' sum; 0 shows no arrow.
         out: Folder for videos.
     """
     if not 0 < speed <= 1:
         raise ValueError(f"speed is {speed}, expected more than 0, up to 1")
     if fps is not None and not 0 < fps <= REFRESH:
         raise ValueError(f"fps is {fps}, expected more than 0, up to {REFRESH}")
-    if arrow_steps < 0:
-        raise ValueError(f"arrow_steps is {arrow_steps}, expected 0 or more")
+    check_least(0, arrow_steps=arrow_steps, seed=seed)
+    check_least(1, horizon=horizon)
     rules: dict[str, Any] = {} if horizon is None else {"horizon": horizon}
     real, dream = opened(env_id, world_model, alone=alone, rules=rules)
     player = Player(

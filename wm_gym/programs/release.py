@@ -38,9 +38,9 @@ def release(run: Path, to: Path, /, fidelity: Path = Path("out/fidelity/fidelity
     """Put a run's world model in a folder of its own, with scores, curves and a model card.
 
     Args:
-        run: What `wm-gym train` left.
-        to: The folder to make, such as wm_gym/packaged/push-t.
-        fidelity: What `wm-gym evaluate` found out about it.
+        run: Folder that `wm-gym train` wrote into.
+        to: Folder to write the world model into, such as wm_gym/packaged/push-t.
+        fidelity: File of figures that `wm-gym evaluate` wrote about it.
     """
     figures = json.loads(fidelity.read_text())
     world_model = WorldModel.from_pretrained(run / WORLD_MODEL)

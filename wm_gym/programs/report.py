@@ -33,22 +33,22 @@ BENCH = (Path("out/bench.json"), Path("out/bench_gradient.json"))
 @dataclass(frozen=True, kw_only=True)
 class Report:
     world_model: Annotated[str, tyro.conf.Positional]
-    """A folder, a packaged name or a Hub id."""
+    """The world model: a folder, a packaged name such as push-t, or a Hub id."""
 
     out: Path = Path("out/report.html")
-    """The page: one file, with its pictures and films in it; or a folder for a report.html."""
+    """File for the page, with its pictures and films in it; or a folder for a report.html."""
 
     fidelity: Path = FIDELITY
-    """What `wm-gym evaluate` wrote."""
+    """Folder that `wm-gym evaluate` wrote into."""
 
     gradients: Path = GRADIENTS
-    """What `wm-gym gradients` wrote."""
+    """Folder that `wm-gym gradients` wrote into."""
 
     study: Path = STUDY
-    """What `examples/fog_vs_ppo.py` wrote: a study's folder, or the one around it."""
+    """Folder that `examples/fog_vs_ppo.py` wrote into, or the one around it."""
 
     bench: tuple[Path, ...] = BENCH
-    """What `wm-gym bench --out` wrote, in one or more files."""
+    """Files that `wm-gym bench --out` wrote, one or more."""
 
 
 @tyro.conf.configure(tyro.conf.OmitArgPrefixes)

@@ -16,6 +16,7 @@ from jaxtyping import Bool
 from wm_gym.models.kinds import DEFAULT, kind_named
 from wm_gym.models.starts import Start, Starts
 from wm_gym.models.world_model import Card, WorldModel
+from wm_gym.numbers import check_least
 from wm_gym.programs.failures import STOPPED
 from wm_gym.programs.memory import process_bytes
 from wm_gym.programs.progress import Bar
@@ -28,24 +29,26 @@ MIB = 1 << 20
 @dataclass(frozen=True, kw_only=True)
 class Soak:
     steps: int = 1_000_000
-    """In total, of all dreams together."""
+    """How many steps to take in total, of all environments together."""
 
     num_envs: int = 64
-    """Dreams in one batch."""
+    """How many environments to step in one batch."""
 
     world_model: str = "push-t"
-    """Which model dreams: a packaged name, a folder, a Hub id, or 'tiny', one made at random."""
+    """The world model: a packaged name, a folder, a Hub id, or 'tiny', a small random one."""
 
     growth: float = 64.0
-    """MiB that memory may grow by after warming up."""
+    """MiB that memory may grow by after warming up without a failure."""
 
     seed: int = 0
+    """Seed of the starts and of the random actions."""
 
     def __post_init__(self) -> None:
         if self.num_envs < 1 or self.steps < 1:
             raise ValueError(
                 f"num_envs is {self.num_envs} and steps {self.steps}, expected both at least 1"
             )
+        check_least(0, seed=self.seed)
         if not self.growth > 0:
             raise ValueError(f"growth is {self.growth}, expected MiB above 0")
 
@@ -64,7 +67,7 @@ class Reading:
 
 @tyro.conf.configure(tyro.conf.OmitArgPrefixes)
 def soak(config: Soak) -> None:
-    """Step many dreams at random for long; fails where one breaks or memory grows."""
+    """Take random steps for long; fails where numbers are not finite or memory grows."""
     world_model = tiny_world_model() if config.world_model == "tiny" else config.world_model
     envs = gym.make_vec("WM-v0", num_envs=config.num_envs, world_model=world_model)
     reading, begin = Reading(steps=0, memory=resident(), grown=0), time.perf_counter()

@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -15,9 +16,16 @@ try:
 except ImportError:  # Windows, where an open file cannot be deleted anyway
     fcntl = None  # type: ignore[assignment]
 
+UNREADABLE = (
+    *(ValueError, KeyError, TypeError, AttributeError, IndexError),
+    *(RecursionError, OverflowError),  # brackets within brackets, numbers beyond all
+)
+"""What content that is not as expected may raise while it is read."""
+
 _TEMPORARY = ".tmp"
 OLD = ".old"
 """The end of a folder's name while another one takes its place."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
@@ -33,13 +41,50 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         if fcntl is None:
             file.close()
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+            error.filename = str(path)  # which writing to a file does not tell
         with contextlib.suppress(OSError):  # what is still in the buffer, on a full disk
             file.close()
         temporary.unlink(missing_ok=True)
         raise
     file.close()
     sync_folder(path.parent)
+
+
+def plain_file(folder: Path, name: str | Path) -> Path:
+    """The path of a regular file within the folder; whatever else it is, is refused by name.
+
+    A name comes from a file that may be anybody's: it may lead out, by itself or through a link.
+    """
+    path = folder / name
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ValueError(f"{path} is refused: it leaves {folder}; get the data anew")
+    try:
+        target = path.resolve(strict=True)
+        mode = target.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(f"{path} is missing; copy or download the data again") from None
+    except (OSError, RuntimeError, ValueError) as error:  # a link to itself, a name with a zero
+        raise ValueError(f"{path} is refused: {error}; get the data anew") from error
+    if not any(target.is_relative_to(home) for home in _homes(folder.resolve())):
+        raise ValueError(
+            f"{path} is refused: it is a link that leaves {folder}, to {target}; "
+            "put the file itself there"
+        )
+    if not stat.S_ISREG(mode):
+        raise ValueError(f"{path} is refused: it is not a regular file; get the data anew")
+    return path
+
+
+def _homes(folder: Path) -> list[Path]:
+    """Where a folder's files may be: in the Hub's cache they are links to a repository's blobs,
+    and since huggingface_hub 2 from there to shared ones."""
+    for place in (folder, *folder.parents):
+        if place.parent.name == "snapshots":
+            repository = place.parent.parent
+            return [folder, repository / "blobs", repository.parent / "blobs"]
+    return [folder]
 
 
 @contextlib.contextmanager
@@ -72,12 +117,13 @@ def locked(folder: Path, *, patiently: bool = False) -> Iterator[None]:
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if patiently else fcntl.LOCK_NB))
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if patiently else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise RuntimeError(
+                f"another process is packing {folder}; wait for it, then run this again"
+            ) from None
         yield
-    except BlockingIOError:
-        raise RuntimeError(
-            f"another process is packing {folder}; wait for it, then run this again"
-        ) from None
     finally:
         os.close(handle)
 
@@ -87,7 +133,7 @@ def explain_full_disk(loss: str, remedy: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in _FULL:
             raise
         raise OSError(error.errno, f"the disk is full: {loss}; {remedy()}") from error
 

@@ -15,6 +15,17 @@ from wm_gym.systems.task import Task, as_task
 
 LONGEST_TEXT, LARGEST_COUNT = 1000, 10**6
 MOST_NAMES = 10_000
+SLOWEST, FASTEST = 1e-3, 10**6
+"""Control steps a second."""
+
+
+def rate(fps: Any, what: str = "fps") -> int | float:
+    """An int where it is whole: a rate of 10.0 is one of 10, wherever it is written."""
+    if isinstance(fps, bool) or not isinstance(fps, (int, float)) or not SLOWEST <= fps <= FASTEST:
+        raise ValueError(
+            f"{what} is {reprlib.repr(fps)}, expected a number from {SLOWEST:g} to {FASTEST:,}"
+        )
+    return int(fps) if fps == int(fps) else float(fps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +59,7 @@ class Origin:
     It may come from anybody's `config.json`, so everything is checked.
     """
 
-    fps: int
+    fps: int | float
     horizon: int
     """Transitions of the longest episode that was logged."""
 
@@ -71,11 +82,9 @@ class Origin:
     """What proprioception was logged beside the pictures, number by number."""
 
     def __post_init__(self) -> None:
-        for name in ("fps", "horizon"):
-            if not 1 <= getattr(self, name) <= LARGEST_COUNT:
-                raise ValueError(
-                    f"origin's {name} is {getattr(self, name)}, expected 1 to {LARGEST_COUNT}"
-                )
+        object.__setattr__(self, "fps", rate(self.fps, "origin's fps"))
+        if not 1 <= self.horizon <= LARGEST_COUNT:
+            raise ValueError(f"origin's horizon is {self.horizon}, expected 1 to {LARGEST_COUNT}")
         for text in (self.task, *self.tasks, *self.proprio_names):
             if len(text) > LONGEST_TEXT:
                 raise ValueError(f"origin's task is {reprlib.repr(text)}, expected less of it")
@@ -96,11 +105,11 @@ class Origin:
 
     @classmethod
     def from_json(cls, content: Any) -> "Origin":
-        kinds = {"fps": int, "horizon": int, "task": str, "has_reward": bool, "has_coverage": bool}
-        known = {*kinds, "bounds"}
-        if not isinstance(content, Mapping) or set(content) - set(_LISTS) != known:
+        kinds = {"horizon": int, "task": str, "has_reward": bool, "has_coverage": bool}
+        known = ["fps", *kinds, "bounds"]
+        if not isinstance(content, Mapping) or set(content) - set(_LISTS) != set(known):
             raise ValueError(
-                f"origin is {reprlib.repr(content)}, expected a table of {[*kinds, 'bounds']}, "
+                f"origin is {reprlib.repr(content)}, expected a table of {known}, "
                 f"and perhaps of {list(_LISTS)}"
             )
         for name, kind in kinds.items():

@@ -7,56 +7,16 @@ record. `systems/dot.py` is the smallest complete example.
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, TypeAlias
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from jaxtyping import Bool, Float, Float32, Int, UInt8
+from jaxtyping import Bool, Float, Float32, Int
 
+from wm_gym.systems.simulator import Simulator, TaskSimulator
 from wm_gym.systems.task import as_task, check_threshold, success_of
 from wm_gym.types import Info
-
-
-@runtime_checkable
-class Simulator(Protocol):
-    """One real system. Nothing here is random but `start`."""
-
-    contact: bool
-    """Whether the tool touched the thing it moves during the last `advance`."""
-
-    def start(self, rng: np.random.Generator) -> None:
-        """Begin an episode by the system's start rule, drawing from `rng` alone."""
-
-    def place(self, state: Float[np.ndarray, "s"]) -> None:
-        """Begin an episode in this state."""
-
-    def advance(self, action: Float[np.ndarray, "a"]) -> None:
-        """One control step; the action is finite and within [−1, 1]."""
-
-    def state(self) -> Float[np.ndarray, "s"]:
-        """The true state, in the order of the record's `state_names`."""
-
-    def frame(self) -> UInt8[np.ndarray, "h w c"]:
-        """The observation."""
-
-    def picture(self) -> UInt8[np.ndarray, "h2 w2 c"]:
-        """A picture for people, of any size."""
-
-    def snapshot(self) -> Any:
-        """All that the future depends on, picklable."""
-
-    def restore(self, snapshot: Any) -> None:
-        """The same snapshot always has the same future."""
-
-
-@runtime_checkable
-class TaskSimulator(Simulator, Protocol):
-    """The simulator of a system with several tasks; those with one need not know."""
-
-    def set_task(self, task: int) -> None:
-        """Of the episodes that `start` and `place` begin from now on. A snapshot has its own."""
-
 
 Pilot: TypeAlias = Generator[np.ndarray | None, Info, None]
 """A behaviour at work: first yields the state to start from (None: the start rule), then actions;
@@ -111,7 +71,7 @@ class System:
     """r(state, action, next_state), over any leading axes; r(state, action, next_state, task) where
     there are several tasks, with an index for each of those states. Ask for it by `reward_of`."""
 
-    fps: int
+    fps: int | float
     """Control steps per second."""
 
     context: int
@@ -162,7 +122,9 @@ class System:
             raise ValueError(
                 f"frame_shape is {self.frame_shape}, expected (height, width, channels)"
             )
-        for name in ("action_size", "fps", "context", "horizon"):
+        if not self.fps > 0:
+            raise ValueError(f"fps is {self.fps}, expected more than 0")
+        for name in ("action_size", "context", "horizon"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         if not len(self.state_names) == len(self.state_low) == len(self.state_high):

@@ -18,6 +18,7 @@ from wm_gym.data import Dataset, WindowBatch, Windows
 from wm_gym.data.windows import Batches
 from wm_gym.models.logged import Logged
 from wm_gym.models.protocol import GlobalModel, LocalModel
+from wm_gym.numbers import check_least
 from wm_gym.training.encoding import Encode
 from wm_gym.training.trainer import Loss, Model, Optimisation
 
@@ -27,22 +28,26 @@ class Training:
     """What can be chosen of any training run; a recipe's own settings are added to these."""
 
     data: Path
-    """The dataset to learn from."""
+    """Folder of the dataset to learn from."""
 
     out: Path
-    """Where the model, its checkpoints, curves and pictures go; a run that is there goes on."""
+    """Folder for the model, its checkpoints and curves; a run that is in it goes on."""
 
     test: Path | None = None
-    """A dataset to film, real above dream; without it the one to learn from."""
+    """Dataset that pictures compare real and predicted frames of; without it that of --data."""
 
     starts: int = 1024
-    """How many real moments to keep with the model, to begin dreams from."""
+    """Logged frames to keep with the model, which its episodes can begin from."""
 
     logged: int = 512
-    """How many logged windows to keep with the model, to rehearse from."""
+    """Logged sequences to keep with the model, for agents that train its local model further."""
 
     save_minutes: float = 3.0
-    """How often to save a checkpoint and a picture."""
+    """Minutes from one saved checkpoint and picture to the next."""
+
+    def __post_init__(self) -> None:
+        check_least(1, starts=self.starts, logged=self.logged)
+        check_least(0, save_minutes=self.save_minutes)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

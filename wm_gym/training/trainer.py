@@ -22,13 +22,13 @@ from wm_gym.training.checkpoint import check_learned_from
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Optimisation:
     updates: int = 20_000
-    """Optimiser steps."""
+    """How many optimiser steps to train for."""
 
     batch_size: int = 64
-    """Of each process."""
+    """Samples in each optimiser step, of each process."""
 
     learning_rate: float = 1e-3
-    """At its highest; it rises over `warmup` and falls to zero along a cosine."""
+    """Highest learning rate: it rises to it over the warmup, then falls to zero along a cosine."""
 
     warmup: int = 300
     """Steps over which the learning rate rises."""
@@ -40,7 +40,10 @@ class Optimisation:
     """Largest norm of the gradient."""
 
     weight_decay: float = 1e-3
+    """Weight decay of the optimiser, AdamW."""
+
     seed: int = 0
+    """Seed of the first weights, the batches and the noise."""
 
     def __post_init__(self) -> None:
         for name, least in {"updates": 1, "batch_size": 1, "warmup": 0, "seed": 0}.items():

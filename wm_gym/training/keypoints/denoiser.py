@@ -20,17 +20,19 @@ class Dreaming:
     """How the global model is trained, besides how it is optimised."""
 
     blur: float = 0.1
-    """Largest noise put on the context, in units of the change of a step; the model is told."""
+    """Largest noise that is added to the last frames' latents, in units of a step's change."""
 
     first_share: float = 0.7
-    """Of the noise levels, how many are the sampler's first, from which it starts."""
+    """Share of the training samples whose noise level is the sampler's first."""
 
     sigma_mean: float = -0.4
+    """Mean of the logarithm of the other samples' noise levels."""
+
     sigma_std: float = 1.2
-    """Of log σ, for the others."""
+    """Standard deviation of the logarithm of the other samples' noise levels."""
 
     softness: float = 0.1
-    """Errors well below it count by their square, those well above by their size (pseudo-Huber):
+    """Errors well below it count by their square, those well above by their size (pseudo-Huber);
     contact is chaotic, and its few large errors would drown all others."""
 
 

@@ -38,19 +38,25 @@ class FilterWindows:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Filtering:
-    """How much each part of the loss counts."""
+    """Weights of the local model's losses."""
 
     posterior: float = 0.1
-    """Of the divergence, what the posterior is pulled to the prior by; the prior follows by 1."""
+    """Weight of the divergence that pulls the posterior to the prior; the other way it is 1."""
 
     reconstruction: float = 10.0
+    """Weight of reconstructing what was seen."""
+
     reward: float = 1.0
+    """Weight of predicting the reward."""
+
     coverage: float = 1.0
+    """Weight of predicting task progress."""
+
     what_if: float = 4.0
-    """Of how another action would have changed the next step."""
+    """Weight of predicting how another action would have changed the next step."""
 
     what_if_reach: float = 0.3
-    """Standard deviation of how far the other action is from the logged one; half of them are."""
+    """Standard deviation of how far the other action is from the logged one."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

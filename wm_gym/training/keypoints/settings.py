@@ -1,11 +1,12 @@
 """What can be chosen of a training run of a keypoint world, and what is in reach of a dataset."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from wm_gym.data import Dataset, Windows
+from wm_gym.numbers import check_least
 from wm_gym.systems import registered_systems, system_named
 from wm_gym.systems.cells import cell_of, cells_fit
 from wm_gym.training.keypoints.denoiser import Dreaming
@@ -20,62 +21,74 @@ CONTEXT = 4
 @dataclass(frozen=True, kw_only=True)
 class KeypointTraining(Training):
     autoencoder_of: Path | None = None
-    """Another run whose autoencoder to take instead of training one: for comparisons."""
+    """Folder of another run whose trained autoencoder is used instead of training one."""
 
     patch: int | None = None
-    """Pixels of a cell's side; without it about a sixteenth of the picture's."""
+    """Pictures are cut into squares of this many pixels; without it about 16 along a side."""
 
     context: int | None = None
-    """Frames to look back on; without it the system's own number, 4 where nobody registered it."""
+    """Last frames that predict the next one; without it the environment's number, or else 4."""
 
     keypoints: int = 16
-    """Of the autoencoder; the latent is their positions."""
+    """Keypoints that the autoencoder describes a frame by; their positions are the latent."""
 
     channels: int = 64
-    """Of the autoencoder."""
+    """Channels of the autoencoder's convolutions, a multiple of 8."""
 
     width: int = 512
-    """Of the global model."""
+    """Units in a layer of the global model, which predicts the next latent by diffusion."""
 
     blocks: int = 4
-    """Of the global model."""
+    """Residual blocks of the global model."""
 
     action_encoding: Literal["linear", "two-hot"] = "two-hot"
+    """How the global model is told each number of an action: as it is, or as shares of bins."""
+
     autoencoder: Optimisation = field(
         default_factory=lambda: Optimisation(updates=10_000, learning_rate=1.5e-3)
     )
+    """Part 1 of 6: frames to keypoints, and back."""
+
     global_model: Optimisation = field(
         default_factory=lambda: Optimisation(updates=24_000, batch_size=1024)
     )
+    """Part 2 of 6: the diffusion model that predicts the next latent."""
+
     dreaming: Dreaming = field(default_factory=Dreaming)
     refining: Optimisation = field(
         default_factory=lambda: Optimisation(updates=2_500, batch_size=512, learning_rate=3e-4)
     )
-    """The global model goes on to learn from its own rollouts, once it is good."""
+    """Part 3 of 6: the global model learns further, from its own predictions in a row."""
 
     rollout: int = 10
-    """How many latents in a row it then predicts, each from what it predicted before."""
+    """Steps in a row that the global model predicts in part 3, each from its last prediction."""
 
     heads: Optimisation = field(
         default_factory=lambda: Optimisation(updates=6_000, batch_size=1024)
     )
+    """Part 4 of 6: predict reward, task progress, the end of episodes and errors."""
+
     eye: Optimisation = field(
         default_factory=lambda: Optimisation(
             updates=8_000, batch_size=128, learning_rate=2e-3, ema=0.99
         )
     )
+    """Part 5 of 6: the local model's own encoder of frames."""
+
     local_model: Optimisation = field(
         default_factory=lambda: Optimisation(updates=5_000, batch_size=256)
     )
+    """Part 6 of 6: the local model, a recurrent model that gradients flow through."""
+
     filtering: Filtering = field(default_factory=Filtering)
     sequence: int = 12
-    """Frames in a row that the local model learns from at once."""
+    """Frames in a row of each sample that the local model learns from."""
 
     memory: int = 128
-    """Numbers that the local model remembers by."""
+    """Size of the local model's recurrent memory."""
 
     local_width: int = 384
-    """Of the local model's dynamics."""
+    """Units in a layer of the local model."""
 
     @property
     def rehearsed(self) -> int:
@@ -83,14 +96,18 @@ class KeypointTraining(Training):
         return 4 * self.sequence
 
     def __post_init__(self) -> None:
+        Training.__post_init__(self)
         for name in (
-            "keypoints", "channels", "width", "blocks", "starts", "rollout", "memory",
-            "local_width", "logged",
+            "keypoints", "channels", "width", "blocks", "rollout", "memory", "local_width",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         if (self.context or 2) < 1 or (self.patch or 1) < 1:
             raise ValueError(f"context is {self.context}, patch {self.patch}, expected at least 1")
+        for part in (self.dreaming, self.filtering):
+            for name, value in asdict(part).items():
+                if isinstance(value, float):
+                    check_least(-math.inf if name == "sigma_mean" else 0, **{name: value})
         if self.sequence < 2:
             raise ValueError(f"sequence is {self.sequence}, expected at least 2 frames")
 
