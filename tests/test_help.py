@@ -11,10 +11,11 @@ from wm_gym.programs import PROGRAMS
 
 HOME = Path(wm_gym.__file__).parent
 CLASSES = {
-    "programs/train_config.py": ["Train"],
+    "training/recipe.py": ["Training"],
     "training/trainer.py": ["Optimisation"],
-    "training/global_model.py": ["Dreaming"],
-    "training/local_model.py": ["Filtering"],
+    "training/keypoints/settings.py": ["KeypointTraining"],
+    "training/keypoints/denoiser.py": ["Dreaming"],
+    "training/keypoints/local_model.py": ["Filtering"],
     "data/collect.py": ["Recipe"],
     "programs/collect.py": ["Job"],
     "programs/evaluate.py": ["Evaluate"],
@@ -25,7 +26,10 @@ CLASSES = {
     "programs/bench_dream.py": ["Dreams"],
     "programs/bench_gradient.py": ["Gradients"],
 }
-NESTED = {"Job.recipe", "Bench.dreams", "Bench.gradients", "Train.dreaming", "Train.filtering"}
+NESTED = {
+    "Job.recipe", "Bench.dreams", "Bench.gradients",
+    "KeypointTraining.dreaming", "KeypointTraining.filtering",
+}  # fmt: skip
 """Groups of options, which say at their head what they are."""
 
 PRIVATE = r"\b(dream|dreams|dreamt|nudges?|moments?|stand-in|surrogate|ours|eye|blur)\b"
