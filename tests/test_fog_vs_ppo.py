@@ -35,6 +35,13 @@ from wm_gym.envs.dream import DreamVectorEnv
 
 TINY = PRESETS["tiny"][1]
 EXAMPLES = Path(fog_vs_ppo.__file__).parent
+IN_A_TERMINAL = """
+import os, runpy, sys
+sys.stderr.isatty = lambda: True  # so that there are bars
+sys.argv = sys.argv[1:]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 def lines_of(folder):
@@ -45,7 +52,8 @@ def lines_of(folder):
 def whole(tmp_path_factory):
     """One whole run of the program, as users start it."""
     out = tmp_path_factory.mktemp("study") / "tiny"
-    told = run_python(EXAMPLES / "fog_vs_ppo.py", "tiny", "--out", out, timeout=600)
+    program = EXAMPLES / "fog_vs_ppo.py"
+    told = run_python("-c", IN_A_TERMINAL, program, "tiny", "--out", out, timeout=600)
     assert told.returncode == 0, told.stderr
     return out, told.stdout, told.stderr
 
