@@ -322,28 +322,33 @@ def test_files_of_before_are_learned_on_from(file):
     assert weights(agents[0]) == weights(agents[1])
 
 
-def test_files_of_before_snapshots_told_their_model_are_learned_on_from(tmp_path):
+def test_files_of_when_dreams_were_kept_otherwise_act_but_are_not_learned_on_from(tmp_path):
     file = FoG(dream(), TINY).learn(WINDOW).save(tmp_path / "agent.zip")
 
-    def without_model(tree):
+    def without_outcome(tree):
         if isinstance(tree, list):
-            return [without_model(each) for each in tree]
+            return [without_outcome(each) for each in tree]
         if not isinstance(tree, dict):
             return tree
         return {
-            kind: {n: without_model(v) for n, v in value.items() if n != "model"}
-            if kind == "record" else without_model(value)
+            kind: {n: without_outcome(v) for n, v in value.items() if n != "outcome"}
+            if kind == "record" else without_outcome(value)
             for kind, value in tree.items()
         }  # fmt: skip
 
     def forget(tree):
-        assert '"model"' in json.dumps(tree)
-        changed = without_model(tree)
+        assert '"outcome"' in json.dumps(tree)
+        changed = without_outcome(tree)
         tree.clear()
         tree.update(changed)
 
     other = rewritten(file, json_changed("training.json", forget))
-    assert weights(FoG.load(other, dream())) == weights(FoG.load(file, dream()))
+    obs = np.ones((3, FoG.load(file).spaces.obs_size))
+    np.testing.assert_array_equal(FoG.load(other).predict(obs)[0], FoG.load(file).predict(obs)[0])
+    env = dream()
+    with pytest.raises(ValueError, match=r"cannot be learned on from: .*those of a DreamState"):
+        FoG.load(other, env)
+    env.reset(seed=0)
 
 
 def test_policies_of_before_act_and_learn(file, tmp_path):
