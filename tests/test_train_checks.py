@@ -7,12 +7,14 @@ from contextlib import redirect_stderr
 from dataclasses import replace
 from itertools import count
 
+import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
 
 from wm_gym.data import Dataset, DatasetSpec
 from wm_gym.data.collect import Recipe, collect_episodes
+from wm_gym.models.world_model import WorldModel
 from wm_gym.programs import progress
 from wm_gym.programs.train import PRESETS, train
 from wm_gym.training.checkpoint import load_checkpoint, save_checkpoint
@@ -176,6 +178,17 @@ def test_data_whose_model_cannot_be_saved_is_refused_before_training(
     with pytest.raises(ValueError, match=told):
         train(tiny(data, tmp_path / "run"))
     assert not (tmp_path / "run").exists(), "it trained before it looked"
+
+
+def test_a_world_that_knows_one_task_is_saved_of_a_log_of_several(data, run_folder, monkeypatch):
+    """Windows that are kept with it once said tasks that it did not know."""
+    dataset = Dataset.open(data)
+    task = np.repeat(np.arange(len(dataset)) % 2, dataset.index["length"])
+    both = replace(dataset, tasks=("push", "pull"), _task_index=task)
+    monkeypatch.setattr(Dataset, "open", lambda _: both)
+    shutil.rmtree(run_folder / "world-model")
+    train(tiny(data, run_folder))
+    assert WorldModel.from_pretrained(run_folder / "world-model").logged.task is None
 
 
 def test_a_dataset_whose_system_is_no_name_is_refused(data, unchecked_types):

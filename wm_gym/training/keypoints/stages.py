@@ -299,11 +299,17 @@ def train(config: KeypointTraining, run: Run) -> Trained:
     seeing = parts.eye(autoencoder, heads, latents)
     embedding = parts.embedding(seeing)
     local_model = parts.local_model(seeing, denoiser, latents, embedding)
+    global_model = KeypointGlobalModel(autoencoder, denoiser, heads)
     return Trained(
-        global_model=KeypointGlobalModel(autoencoder, denoiser, heads),
+        global_model=global_model,
         local_model=local_model,
         logged=choose_logged(
-            run.dataset, embedding, count=config.logged, length=config.rehearsed, seed=0
+            run.dataset,
+            embedding,
+            count=config.logged,
+            length=config.rehearsed,
+            seed=0,
+            tasks=global_model.spec.tasks,
         ),
         facts={"refined": denoiser is not unrefined},
     )
