@@ -1,6 +1,7 @@
 """What an agent goes on learning from, out of its file: nothing of it is believed unseen."""
 
 import math
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,16 @@ def restore_env(
 ) -> None:
     kept = needed_snapshots(env, "the agent's file has a snapshot of its environment")
     env.reset(seed=agent.config.seed)
-    kept.set_state(trees.unpack(packed, tensors, kept.get_state()))
+    try:
+        state = trees.unpack(packed, tensors, kept.get_state())
+    except trees.OtherRecordError as error:
+        warnings.warn(
+            f"the file has a snapshot of another version of the environment ({error}): new "
+            "episodes begin",
+            stacklevel=2,
+        )
+        return
+    kept.set_state(state)
     like = env.begin_window()
     agent._move(like.device)
     agent.audit = ValueAudit(env.num_envs, like)

@@ -36,6 +36,10 @@ def _alike(each: list[Any], like: Any) -> Any:
     return type(like)(*each) if hasattr(like, "_fields") else type(like)(each)
 
 
+class OtherRecordError(ValueError):
+    """What was packed is of a dataclass with other fields, as an older version may have had."""
+
+
 def pack(tree: Any, tensors: dict[str, Tensor]) -> Any:
     """What JSON takes; tensors and arrays go into `tensors`, named 0, 1, …"""
     if isinstance(tree, np.generic):
@@ -109,6 +113,6 @@ def _record(values: dict[str, Any], tensors: dict[str, Tensor], like: Any) -> An
         raise ValueError(f"there are {sorted(values)} where the environment has no record")
     known = {field.name: field.default is MISSING for field in fields(like)}
     if not {name for name, needed in known.items() if needed} <= set(values) <= set(known):
-        raise ValueError(f"there are {sorted(values)}, expected those of a {type(like).__name__}")
+        raise OtherRecordError(f"there are {sorted(values)}, expected those of a {type(like).__name__}")
     each = {name: unpack(v, tensors, getattr(like, name)) for name, v in values.items()}
     return type(like)(**each)
