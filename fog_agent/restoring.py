@@ -77,21 +77,22 @@ def restore_env(
 ) -> None:
     kept = needed_snapshots(env, "the agent's file has a snapshot of its environment")
     env.reset(seed=agent.config.seed)
+    state: Any = None
     try:
         state = trees.unpack(packed, tensors, kept.get_state())
+        kept.set_state(state)
     except trees.OtherRecordError as error:
         warnings.warn(
             f"the file has a snapshot of another version of the environment ({error}): new "
             "episodes begin",
             stacklevel=2,
         )
-        return
-    kept.set_state(state)
     like = env.begin_window()
     agent._move(like.device)
     agent.audit = ValueAudit(env.num_envs, like)
-    each = (values.to(like.device) for values in audit)
-    agent.audit.promised, agent.audit.earned, agent.audit.discount = each
+    if state is not None:
+        each = (values.to(like.device) for values in audit)
+        agent.audit.promised, agent.audit.earned, agent.audit.discount = each
 
 
 def check_shapes(given: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -113,6 +113,8 @@ def _record(values: dict[str, Any], tensors: dict[str, Tensor], like: Any) -> An
         raise ValueError(f"there are {sorted(values)} where the environment has no record")
     known = {field.name: field.default is MISSING for field in fields(like)}
     if not {name for name, needed in known.items() if needed} <= set(values) <= set(known):
-        raise OtherRecordError(f"there are {sorted(values)}, expected those of a {type(like).__name__}")
+        raise OtherRecordError(
+            f"there are {sorted(values)}, expected those of a {type(like).__name__}"
+        )
     each = {name: unpack(v, tensors, getattr(like, name)) for name, v in values.items()}
     return type(like)(**each)

@@ -235,7 +235,7 @@ def test_heads_learn_where_episodes_end(strays):
 
 def test_no_dream_begins_at_an_end(strays):
     """Neither of chosen starts nor of all that was logged."""
-    logged = LoggedStarts(strays, context=3)
+    logged = LoggedStarts(strays, spec(strays, prefill=3))
     assert len(logged) == strays.num_frames - strays.ended.sum()
     shown = [logged[i].frames[-1] for i in range(len(logged))]
     rows = [np.arange(e["start"], e["start"] + e["length"]) for e in strays.index]

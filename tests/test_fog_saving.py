@@ -322,7 +322,7 @@ def test_files_of_before_are_learned_on_from(file):
     assert weights(agents[0]) == weights(agents[1])
 
 
-def test_files_of_when_dreams_were_kept_otherwise_act_but_are_not_learned_on_from(tmp_path):
+def test_files_of_when_dreams_were_kept_otherwise_are_learned_on_from_in_new_episodes(tmp_path):
     file = FoG(dream(), TINY).learn(WINDOW).save(tmp_path / "agent.zip")
 
     def without_outcome(tree):
@@ -345,10 +345,11 @@ def test_files_of_when_dreams_were_kept_otherwise_act_but_are_not_learned_on_fro
     other = rewritten(file, json_changed("training.json", forget))
     obs = np.ones((3, FoG.load(file).spaces.obs_size))
     np.testing.assert_array_equal(FoG.load(other).predict(obs)[0], FoG.load(file).predict(obs)[0])
-    env = dream()
-    with pytest.raises(ValueError, match=r"cannot be learned on from: .*those of a DreamState"):
-        FoG.load(other, env)
-    env.reset(seed=0)
+    with pytest.warns(UserWarning, match="of another version of the environment .* new episodes"):
+        agent = FoG.load(other, dream())
+    assert agent.num_timesteps == FoG.load(file).num_timesteps
+    agent.learn(WINDOW)
+    assert agent.num_timesteps == 2 * FoG.load(file).num_timesteps
 
 
 def test_policies_of_before_act_and_learn(file, tmp_path):

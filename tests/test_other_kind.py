@@ -407,6 +407,18 @@ def test_a_trained_one_knows_tasks_and_proprioception(trained):
     assert obs["agent_pos"].shape == (3, 2)
 
 
+def test_dreams_begin_from_logged_frames_with_what_was_felt_and_asked(trained):
+    model = WorldModel.from_pretrained(trained / "run" / "world-model")
+    dataset = Dataset.open(trained / "data")
+    env = single(model, obs_type="dict", starts=trained / "data")
+    for task in (0, 1):
+        for seed in range(3):
+            obs, info = env.reset(seed=seed, options={"task": task})
+            rows = np.flatnonzero((dataset.proprio == obs["agent_pos"]).all(1))
+            assert task in dataset.task_index[rows]
+            assert info["task"] == task
+
+
 def test_training_goes_on_where_it_was(trained, capsys):
     """Everything is there: nothing is trained, and the same is written."""
     file = trained / "run" / "world-model" / "dynamics.safetensors"

@@ -231,9 +231,14 @@ def _starts(model: WorldModel, starts: str | Path) -> StartSource:
                 f"starts: {starts} has actions of {dataset.spec.action_size} numbers, "
                 f"expected {model.spec.action_size}"
             )
+        felt, wanted = len(dataset.spec.proprio_names), model.spec.proprio_size
+        if wanted not in (0, felt):
+            raise ValueError(
+                f"starts: {starts} has proprioception of {felt} numbers, expected {wanted}"
+            )
         if (of := dataset.spec.robot_type) != model.card.system:
             raise ValueError(f"starts: {starts} is of {of!r}, expected {model.card.system!r}")
-        return LoggedStarts(dataset, model.spec.prefill)
+        return LoggedStarts(dataset, model.spec)
     if model.starts is None:
         raise ValueError("the world model has no starts of its own: give starts='path/to/dataset'")
     return model.starts

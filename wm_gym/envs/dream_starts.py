@@ -10,7 +10,7 @@ from jaxtyping import Float32, Int
 
 from wm_gym.data import Dataset
 from wm_gym.models import trees
-from wm_gym.models.protocol import Prefill
+from wm_gym.models.protocol import ModelSpec, Prefill
 from wm_gym.models.starts import Start
 from wm_gym.types import PROPRIO
 
@@ -30,10 +30,10 @@ class StartSource(Protocol):
 @dataclass(frozen=True, eq=False)
 class LoggedStarts:
     """Every logged frame that something came after, or may have, with what came before it, as far
-    as the context looks back."""
+    as the model looks back."""
 
     dataset: Dataset
-    context: int
+    spec: ModelSpec
 
     def __len__(self) -> int:
         return int(self._many().sum())
@@ -48,11 +48,24 @@ class LoggedStarts:
         episode = int(np.searchsorted(ends, i, side="right"))
         begin = int(index["start"][episode])
         last = begin + i - int(ends[episode] - many[episode])
-        rows = np.arange(max(begin, last - self.context + 1), last + 1)
-        return Start(frames=self.dataset.frames(rows), action=self.dataset.action[rows[:-1]])
+        rows = np.arange(max(begin, last - self.spec.prefill + 1), last + 1)
+        return logged_start(self.dataset, self.spec, rows)
 
     def of_task(self, task: int) -> Int[np.ndarray, "n"]:
-        return np.arange(len(self))
+        """Windows of a model that knows one task are all of that."""
+        of = self.dataset.index["task_index"] * (self.spec.tasks > 1)
+        return np.flatnonzero(np.repeat(of, self._many()) == task)
+
+
+def logged_start(dataset: Dataset, spec: ModelSpec, rows: Int[np.ndarray, "k"]) -> Start:
+    """Of these rows of one episode; proprioception and task only where the model knows them."""
+    felt = dataset.proprio if spec.proprio_size else None
+    return Start(
+        frames=dataset.frames(rows),
+        action=dataset.action[rows[:-1]],
+        felt=None if felt is None else felt[rows],
+        task=int(dataset.task_index[rows[0]]) if spec.tasks > 1 else 0,
+    )
 
 
 def last_frame(start: Start) -> Start:

@@ -3,15 +3,16 @@
 import numpy as np
 
 from wm_gym.data import Dataset
+from wm_gym.envs.dream_starts import logged_start
 from wm_gym.models.protocol import ModelSpec
-from wm_gym.models.starts import Start, Starts
+from wm_gym.models.starts import Starts
 
 
 def choose_starts(dataset: Dataset, spec: ModelSpec, *, count: int, seed: int) -> Starts:
     """Half of them are first frames of episodes, all that a real system offers at reset; the other
     half are windows from anywhere, as even over the episodes as can be. None is an end.
     Proprioception and tasks are kept only where the model knows them."""
-    context, feels, several = spec.prefill, spec.proprio_size > 0, spec.tasks > 1
+    context = spec.prefill
     rng = np.random.default_rng(seed)
     episodes = rng.permutation(len(dataset))
     chosen = [dataset.index[episodes[i % len(episodes)]] for i in range(count)]
@@ -23,12 +24,5 @@ def choose_starts(dataset: Dataset, spec: ModelSpec, *, count: int, seed: int) -
             rows = np.array([entry["start"]])
         else:
             rows = entry["start"] + rng.integers(span + 1) + np.arange(context)
-        starts.append(
-            Start(
-                frames=dataset.frames(rows),
-                action=dataset.action[rows[:-1]],
-                felt=dataset.proprio[rows] if feels and dataset.proprio is not None else None,
-                task=int(dataset.task_index[rows[0]]) if several else 0,
-            )
-        )
+        starts.append(logged_start(dataset, spec, rows))
     return Starts.pack(starts)
