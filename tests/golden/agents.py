@@ -20,7 +20,7 @@ from fog_agent import PRESETS, FoG, FoGConfig
 from .dreams import CPU, SAME, dreams, world_model
 from .traces import EXACT, Record, Trace, tensors
 
-ENVS, CERTAIN, LONG = 4, 20, 75
+ENVS, CERTAIN, LONG = 4, 12, 75
 """Steps in which contacts have not yet made a rounding error another push, and all steps."""
 
 TINY = replace(PRESETS["tiny"][1], look_ahead_bfloat16=False)
