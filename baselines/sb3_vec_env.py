@@ -100,6 +100,10 @@ class Sb3VecEnv(VecEnv):
 
 def _check_finite(what: str, values: Any) -> None:
     """Else a policy would be blamed for what it makes of them."""
+    if isinstance(values, dict):
+        for name, each in values.items():
+            _check_finite(f"{what} whose {name!r}", each)
+        return
     array = np.asarray(values)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise FloatingPointError(f"the environment returned {what} that is not finite")

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import pytest
 import token_kind
 import torch
 from gymnasium.utils.env_checker import check_env
+from stable_baselines3 import PPO
 from token_kind import GRID, TokenTraining
 from two_tasks import TWO_RINGS
 
+from baselines import Sb3VecEnv
 from fog_agent import FoG
 from fog_agent.config import PRESETS as FOG
 from wm_gym.conformance import check_vector_env
@@ -462,6 +465,16 @@ def test_fog_learns_in_it_and_is_saved(trained, tmp_path):
     again = FoG.load(tmp_path / "agent.zip", env)
     obs, _ = env.reset(seed=0)
     np.testing.assert_array_equal(agent.predict(obs)[0], again.predict(obs)[0])
+
+
+def test_stable_baselines_learns_from_pictures_and_proprioception(model):
+    envs = Sb3VecEnv(vector(model, 2, obs_type="dict", autoreset_mode="SameStep", ends=False))
+    nothing = {"net_arch": [8], "features_extractor_kwargs": {"cnn_output_dim": 8}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it would like smaller pictures on a CPU
+        agent = PPO("MultiInputPolicy", envs, n_steps=4, batch_size=8, policy_kwargs=nothing)
+    agent.learn(16)
+    assert agent.num_timesteps == 16
 
 
 def test_the_real_system_is_seen_as_the_dream_is(trained):
