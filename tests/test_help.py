@@ -68,7 +68,7 @@ OPTIONS = {name: " ".join(told.split()) for name, told in every_option() if name
 
 def test_every_program_is_looked_at():
     of = {name.split(".")[0].lower() for name in OPTIONS}
-    others = {"collect": "recipe", "gradients": "gradientcard"}
+    others = {"collect": "recipe", "gradients": "gradientcard", "train": "keypointtraining"}
     assert {others.get(name, name.replace("-", "_")) for name in PROGRAMS} <= of
     assert len(OPTIONS) > 100
 

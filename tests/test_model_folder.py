@@ -25,6 +25,7 @@ from wm_gym.models.colours import to_colour
 from wm_gym.models.folder import CONFIG, LOGGED, STARTS, files_of, located
 from wm_gym.models.keypoints.kind import KEYPOINTS
 from wm_gym.models.keypoints.local_model import KeypointLocalModel
+from wm_gym.models.kinds import kind_named, kinds
 from wm_gym.models.logged import Logged
 from wm_gym.models.noise import shaped_noise
 from wm_gym.models.starts import Start, Starts
@@ -374,7 +375,8 @@ def test_a_model_of_the_hub_is_asked_for_by_files_revision_and_token(folder, mon
     )
     assert located("user/repo", token="t") == folder
     assert located("user/re.po@refs/pr/1") == folder
-    files = list(FILES)
+    files = sorted({name for kind in kinds() for name in files_of(kind_named(kind))})
+    assert set(FILES) <= set(files)
     assert asked == [
         ("user/repo", {"revision": None, "token": "t", "allow_patterns": files}),
         ("user/re.po", {"revision": "refs/pr/1", "token": None, "allow_patterns": files}),

@@ -31,11 +31,11 @@ def train(**settings):
     return replace(TINY, **settings)
 
 
-@pytest.mark.parametrize("minutes", [-1, -0.001, math.nan, math.inf])
+@pytest.mark.parametrize("minutes", [-1.0, -0.001, math.nan, math.inf])
 def test_checkpoints_are_saved_after_a_time_that_can_pass(minutes):
     with pytest.raises(ValueError, match=rf"save_minutes is {minutes}, expected at least 0"):
         train(save_minutes=minutes)
-    assert train(save_minutes=0).save_minutes == 0  # after each update
+    assert train(save_minutes=0.0).save_minutes == 0  # after each update
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A second kind of world model passes everything that is not of one kind: see `token_kind`."""
 
+import copy
 import json
 import pickle
 import warnings
@@ -28,7 +29,9 @@ from wm_gym.models.world_model import Card, WorldModel
 from wm_gym.programs.evaluate import Evaluate, evaluate
 from wm_gym.programs.release import release
 from wm_gym.programs.report import Report, report
-from wm_gym.programs.train import PRESETS, train
+from wm_gym.programs.train import named, train
+from wm_gym.training.recipes import recipes
+from wm_gym.wrappers import LatentObservation
 
 TINY = replace(FOG["tiny"][1], look_aheads=1)
 MODES = ["NextStep", "SameStep", "Disabled"]
@@ -249,9 +252,12 @@ def test_all_given_frames_are_looked_at_and_none_is_made_up(model):
     assert (memory[0] != 0).any()
 
 
-def test_given_frames_without_proprioception_are_refused(model):
+def test_proprioception_beside_given_frames_may_be_left_out_but_not_be_another(model):
+    env = single(model, obs_type="dict")
+    frames = model.starts[0].frames[:1]
+    assert (env.reset(options={"frames": frames})[0]["agent_pos"] == 0).all()
     with pytest.raises(ValueError, match=r"options\['agent_pos'\] is .* expected finite"):
-        single(model).reset(options={"frames": model.starts[0].frames[:1]})
+        env.reset(options={"frames": frames, "agent_pos": np.zeros((1, 3))})
 
 
 # Tasks
@@ -279,6 +285,59 @@ def test_each_environment_can_have_its_own_task(model, env_id):
     assert env.call("task_description") == tuple(TWO_RINGS.tasks[i].description for i in (1, 0, 1))
     with pytest.raises(ValueError, match=r"options\['task'\] has 2 entries"):
         env.reset(options={"task": [0, 1]})
+
+
+def test_frames_can_be_given_for_a_task_that_has_no_start(model):
+    far = WorldModel(
+        model.global_model, model.local_model, card=model.card,
+        starts=Starts.pack([start for start in model.starts if start.task == 0]),
+    )  # fmt: skip
+    env = single(far)
+    with pytest.raises(ValueError, match=r"no starts of task 1 \(corner\)"):
+        env.reset(options={"task": 1})
+    _, info = env.reset(options={"task": 1, "frames": model.starts[0].frames[:1]})
+    assert info["task"] == 1
+
+
+def test_a_threshold_that_is_asked_for_is_what_success_is(model):
+    env = vector(model, 8, ends=False, success_threshold=0.0, autoreset_mode="Disabled")
+    env.reset(seed=0)
+    assert env.step(acts(env, 1)[0])[4]["is_success"].all()
+
+
+def test_pictures_alone_are_not_wrapped_for_a_model_that_asks_for_more(model):
+    with pytest.raises(ValueError, match="make the environment itself with obs_type='latent'"):
+        LatentObservation(gym.make("Real-TwoRings-v0"), model)
+
+
+def test_a_model_of_other_tasks_than_the_system_is_refused(model):
+    three = copy.deepcopy(model)
+    three.global_model.spec = replace(model.spec, tasks=3)
+    with pytest.raises(ValueError, match="knows 3 tasks, expected 1 or the 2 of system"):
+        single(three)
+
+
+def test_a_snapshot_is_not_shared(model):
+    env = single(model)
+    env.reset(seed=0)
+    kept = env.unwrapped.get_state()
+    env.unwrapped.set_state(kept)
+    kept.world.frame[:] = 7
+    kept.world.state[0][:] = 7
+    assert (env.unwrapped.get_state().world.frame != 7).any()
+    assert (env.unwrapped.get_state().world.state[0] != 7).any()
+
+
+def test_a_step_whose_gradient_fails_was_taken(model, monkeypatch):
+    """The clock of the dream and that of the episode are one."""
+    env = vector(model, obs_type="latent", ends=False)
+    env.reset(seed=0)
+    env.begin_window()
+    monkeypatch.setattr(env.surrogate, "predict", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        env.step_with_grad(torch.zeros(3, 3))
+    state = env.get_state()[0]
+    assert state.elapsed == state.world.step == 1
 
 
 def test_the_same_dream_is_worth_something_else_in_the_other_task(model):
@@ -390,7 +449,7 @@ def trained(tmp_path_factory):
     home = tmp_path_factory.mktemp("tokens")
     recipe = Recipe(env_id="two_tasks:Real-TwoRings-v0", episodes=6, steps=12, proprioception=True)
     assert len(list(collect_episodes(recipe, home / "data", workers=1))) == 6
-    config = PRESETS["tokens-tiny"][1]
+    config = named(*recipes())["tokens-tiny"][1]
     assert isinstance(config, TokenTraining)
     settings = {"data": home / "data", "out": home / "run", "starts": 6, "logged": 3}
     train(TokenTraining(**settings))

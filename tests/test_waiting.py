@@ -2,6 +2,7 @@
 dreams are told not to wait."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 import torch
 from tiny_world import make_world_model
 from torch import Tensor
+
+from wm_gym.envs.late_info import LateInfo
 
 READS = ("cpu", "numpy", "item", "tolist", "nonzero", "__bool__", "__float__", "__int__")
 """What a device is waited for in: a number goes to the host, or a shape depends on one."""
@@ -94,16 +97,46 @@ def test_what_is_not_waited_for_is_the_same(how):
 
 def test_what_is_lost_is_told_at_the_end_of_the_window():
     env = dreams()
+    world = env._episodes.world
+    world.waits = False
+    env.begin_window()
+    nothing = torch.zeros(3, 2)
+    world.now = replace(world.now, features=world.now.features * torch.nan)
+    env.step_with_grad(nothing)
+    with pytest.raises(FloatingPointError, match=r"environments \[0, 1, 2\] is not finite, in a"):
+        env.begin_window()
+    env.step_with_grad(nothing)
+    with pytest.raises(FloatingPointError, match="is not finite"):
+        env.get_state()
+    env.step_with_grad(nothing)
+    env.reset(seed=1)
+    env.begin_window()  # whatever was lost is gone
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_an_action_that_is_not_finite_is_told_at_the_end_of_the_window(value):
+    env = dreams()
     env._episodes.world.waits = False
     env.begin_window()
-    env.step_with_grad(torch.full((3, 2), torch.nan))
-    with pytest.raises(FloatingPointError, match=r"environments \[0, 1, 2\] is not finite"):
+    action = torch.zeros(3, 2)
+    action[1, 0] = value
+    env.step_with_grad(action)
+    with pytest.raises(ValueError, match=r"action is not finite in environments \[1\]"):
         env.begin_window()
 
 
-def test_a_late_info_is_a_dictionary_as_any_other():
-    from wm_gym.envs.late_info import LateInfo
+@pytest.mark.parametrize("waits", [True, False])
+def test_nothing_is_kept_of_steps_that_are_over(waits):
+    env = dreams(gradient="none", horizon=1000)
+    env._episodes.world.waits = waits
+    for _ in range(3):
+        window(env)
+        env.begin_window()
+        assert not env._episodes._late
+    assert type(env.step_with_grad(torch.zeros(3, 2)).info) is (dict if waits else LateInfo)
 
+
+def test_a_late_info_is_a_dictionary_as_any_other():
     asked = []
 
     def late():
@@ -115,7 +148,8 @@ def test_a_late_info_is_a_dictionary_as_any_other():
         "get": lambda d: d.get("c", 3) == 3, "items": lambda d: dict(d.items()) == {"a": 1, "b": 2},
         "or": lambda d: d | {"c": 3} == {"a": 1, "b": 2, "c": 3}, "repr": lambda d: "a" in repr(d),
         "values": lambda d: sum(d.values()) == 3, "copy": lambda d: d.copy() == {"a": 1, "b": 2},
-        "keys": lambda d: d.keys() == {"a", "b"},
+        "keys": lambda d: d.keys() == {"a", "b"}, "back": lambda d: list(reversed(d)) == ["b", "a"],
+        "default": lambda d: d.setdefault("a", 5) == 1,
     }  # fmt: skip
     for name, look in looks.items():
         asked.clear()
@@ -125,3 +159,15 @@ def test_a_late_info_is_a_dictionary_as_any_other():
         assert look(info), name
         assert look(info), name
         assert len(asked) == 1, name
+
+
+def test_a_late_info_keeps_what_is_written_into_it():
+    info = LateInfo(lambda: {"a": 1, "b": 2})
+    info["a"] = 3
+    assert info == {"a": 3, "b": 2}
+    info = LateInfo(lambda: {"a": 1, "b": 2})
+    assert (info.pop("b"), info) == (2, {"a": 1})
+    info = LateInfo(lambda: {"a": 1, "b": 2})
+    info |= {"c": 3}
+    del info["a"]
+    assert info == {"b": 2, "c": 3}

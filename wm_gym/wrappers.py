@@ -275,6 +275,11 @@ def _with_final(
 
 
 def check_spaces(model: WorldModel, observation: gym.Space[Any], action: gym.Space[Any]) -> None:
+    if model.spec.tasks > 1 or model.spec.proprio_size:
+        raise ValueError(
+            "the world model knows several tasks, or proprioception, which pictures alone do not "
+            "tell: make the environment itself with obs_type='latent'"
+        )
     if not isinstance(observation, Box) or observation.dtype != np.uint8:
         raise ValueError(
             f"the environment shows {observation}, expected pixels: "

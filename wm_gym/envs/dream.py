@@ -14,7 +14,7 @@ from wm_gym.envs.dream_starts import LoggedStarts, StartSource
 from wm_gym.envs.dream_world import DreamWorld, Sampling
 from wm_gym.envs.dreams import Dreams
 from wm_gym.envs.gradient import GradientHook, GradStep
-from wm_gym.envs.loading import check_sizes, loaded
+from wm_gym.envs.loading import check_sizes, check_tasks, loaded
 from wm_gym.envs.memory import explain_memory
 from wm_gym.envs.real import check_obs_type, horizon_of, refuse, rules_of
 from wm_gym.envs.single import WorldEnv
@@ -71,6 +71,7 @@ class DreamEnv(WorldEnv):
     def begin_window(self, *, gradient: str | None = None) -> Float[Tensor, "*obs"]:
         """The current observation, detached: cuts the graph and keeps the episode going."""
         self._episodes.check_begun()
+        self._episodes.settle()
         return self._hook.begin_window(gradient)[0]
 
     def step_with_grad(self, action: Float[Tensor, "a"]) -> GradStep:
@@ -148,6 +149,7 @@ class DreamVectorEnv(WorldVectorEnv):
     def begin_window(self, *, gradient: str | None = None) -> Float[Tensor, "b *obs"]:
         """The current observations, detached: cuts the graph and keeps the episodes going."""
         self._episodes.check_begun()
+        self._episodes.settle()
         return self._hook.begin_window(gradient)
 
     def step_with_grad(self, action: Float[Tensor, "b a"]) -> GradStep:
@@ -213,6 +215,7 @@ def _record(model: WorldModel, system: str | None) -> System:
         )
     record = model.system
     check_sizes(model, record.frame_shape, record.action_size, repr(record.name))
+    check_tasks(model, record)
     return record
 
 

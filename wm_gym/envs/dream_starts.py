@@ -148,7 +148,7 @@ def given_starts(
 
 
 def _given_proprio(proprio: Any, expected: tuple[int, ...]) -> Float32[np.ndarray, "..."]:
-    if expected[-1] == 0:  # a model that uses none is not told
+    if proprio is None or expected[-1] == 0:  # nobody knows, or nobody asks
         return np.zeros(expected, np.float32)
     array = _array(proprio, PROPRIO)
     if array.dtype.kind not in "fiu" or array.shape != expected or not np.isfinite(array).all():

@@ -23,6 +23,7 @@ from wm_gym.envs.world import Observations, asked_task, dict_space
 from wm_gym.models import trees
 from wm_gym.models.colours import to_colour
 from wm_gym.models.fingerprint import check_fingerprint, fingerprint
+from wm_gym.models.protocol import Outcome
 from wm_gym.models.starts import Start
 from wm_gym.models.world_model import WorldModel
 from wm_gym.systems import System
@@ -119,8 +120,14 @@ class DreamWorld:
         """Whether each step is looked at before the next, which costs nothing on a CPU. Elsewhere
         steps with gradients are not waited for; `settle` looks at all of them."""
 
-        self._doubted: list[tuple[np.ndarray, Any]] = []
-        """Environments and what was computed for them, still to be looked at."""
+        nobody = torch.zeros(num_envs, dtype=torch.bool, device=model.device)
+        self._lost = self._misled = self._nobody = nobody
+        """Whose numbers, and whose actions, were not finite in steps that were not looked at."""
+
+        self._doubted = False
+        """Whether there are any such steps."""
+
+        self._everybody = torch.arange(num_envs, device=model.device)
 
     @property
     def observation_space(self) -> Space[Any]:
@@ -135,6 +142,11 @@ class DreamWorld:
         """`options={"frames": ..., "actions": ..., "task": ...}`: real frames to begin from."""
         spec, more = self.model.spec, {k: v for k, v in options.items() if k != "task"}
         task = asked_task(self.system, self._default, options.get("task"), self.num_envs)
+        if spec.tasks == 1 and any(task):
+            raise ValueError(
+                f"task is {options.get('task', self._default)!r}, but this world model knows only "
+                f"{self.system.tasks[0].name!r}"
+            )
         starts = given_starts(
             more, self.num_envs, frame_shape=self.system.frame_shape,
             action_size=spec.action_size, proprio_size=spec.proprio_size, task=task,
@@ -175,10 +187,11 @@ class DreamWorld:
             fresh = self._computed(function, prefill, features, key)
         finite(chosen, fresh.outcome, fresh.state, fresh.features)
         self.place(chosen, fresh, filtered=self.filtering)
+        self._trusted(chosen)
 
     def _start(self, rng: np.random.Generator, given: "Asked", i: int) -> Start:
         task = given.task[i]
-        if task is None or len(self.system.tasks) == 1:
+        if given.starts is not None or task is None or self.model.spec.tasks == 1:
             pick = rng.integers(len(self._starts))
         else:
             some = self._starts_of(task)
@@ -188,12 +201,13 @@ class DreamWorld:
     def advance(
         self, action: Float32[np.ndarray, "b a"], which: Bool[np.ndarray, "b"]
     ) -> Float[np.ndarray, "b"]:
+        self.settle()
         if not which.any():
             return np.zeros(self.num_envs)
         chosen = np.flatnonzero(which)
         with untracked():
             acted = torch.from_numpy(action[which]).to(self.model.device)
-            step = self.dreamt(trees.rows(self.now, self._index(chosen)), acted, self.filtering)
+            step = self.dreamt(trees.rows(self.now, self.index(chosen)), acted, self.filtering)
         after = trees.detached(step.dreams)
         finite(chosen, after.outcome, after.state, after.features)
         self.place(chosen, after, filtered=self.filtering)
@@ -215,22 +229,49 @@ class DreamWorld:
         return step
 
     def accept(self, chosen: Int[np.ndarray, "n"], step: Step, *, filtered: bool) -> None:
-        """Go on from there; where all of it has to be finite first, it is waited for."""
+        """Go on from there; where it can be waited for, only if all of it is finite."""
         after = trees.detached(step.dreams)
-        self._doubted.append((chosen, (after.outcome, after.state, after.features)))
+        numbers = after.outcome, after.state, after.features
         if self.waits:
-            self.settle()
+            finite(chosen, numbers)
+        else:
+            finites = torch.stack([each.isfinite() for each in trees.largest(numbers)]).all(0)
+            self._lost = self._lost.index_copy(0, self.index(chosen), ~finites)
+            self._doubted = True
         self.place(chosen, after, filtered=filtered)
 
+    def doubt_actions(self, action: Float[Tensor, "b a"]) -> None:
+        """Let `settle` say whether these are finite."""
+        self._misled = self._misled | ~action.detach().isfinite().all(1)
+
     def settle(self) -> None:
-        """FloatingPointError where anything that was not looked at yet is not finite."""
-        doubted, self._doubted = self._doubted, []
-        for chosen, computed_ in doubted:
-            finite(chosen, computed_)
+        """Raises where a step that was not waited for went wrong: such dreams have to begin anew."""
+        if not self._doubted:
+            return
+        lost, misled = self._lost, self._misled
+        self._lost, self._misled, self._doubted = self._nobody, self._nobody, False
+        if (which := misled.cpu().numpy()).any():
+            raise ValueError(
+                f"action is not finite in environments {np.flatnonzero(which).tolist()}, in a step "
+                "of this window: reset them"
+            )
+        if (which := lost.cpu().numpy()).any():
+            raise FloatingPointError(
+                f"what was computed for environments {np.flatnonzero(which).tolist()} is not "
+                "finite, in a step of this window: the world model's weights, or the snapshot or "
+                "frames that these went on from, hold numbers that are too large. Reset them, or "
+                "use another world model"
+            )
+
+    def _trusted(self, chosen: Int[np.ndarray, "n"]) -> None:
+        """Whatever went wrong there, it is gone."""
+        if not self.waits:
+            anew = self._nobody.index_fill(0, self.index(chosen), True)
+            self._lost, self._misled = self._lost & ~anew, self._misled & ~anew
 
     def place(self, chosen: Int[np.ndarray, "n"], dreams: Dreams, *, filtered: bool) -> None:
         with untracked():
-            self.now = trees.put(self.now, self._index(chosen), dreams)
+            self.now = trees.put(self.now, self.index(chosen), dreams)
         self._filtered[chosen] = filtered
 
     def catch_up(self) -> None:
@@ -238,7 +279,7 @@ class DreamWorld:
         behind = np.flatnonzero(~self._filtered)
         if not len(behind):
             return
-        late = trees.rows(self.now, self._index(behind))
+        late = trees.rows(self.now, self.index(behind))
         with untracked():
             known = self.model.global_model.recalled(late.state)
             past = late.state if known is None else known.states
@@ -253,14 +294,23 @@ class DreamWorld:
         finite(behind, features)
         self.place(behind, dataclasses.replace(late, features=features), filtered=True)
 
-    def _index(self, chosen: Int[np.ndarray, "n"]) -> Int[Tensor, "n"]:
+    def index(self, chosen: Int[np.ndarray, "n"]) -> Int[Tensor, "n"]:
+        """On the device; of all of them, without a copy that would wait for it."""
+        if len(chosen) == self.num_envs:
+            return self._everybody
         return torch.from_numpy(chosen).to(self.model.device)
+
+    def mask(self, which: Bool[np.ndarray, "b"]) -> Bool[Tensor, "b"]:
+        """The same of a mask; of none or all, without a copy."""
+        if not which.any():
+            return self._nobody.clone()
+        return ~self._nobody if which.all() else torch.from_numpy(which).to(self.model.device)
 
     def _computed(self, function: Any, *inputs: Any) -> Any:
         return computed(function, *inputs, exact=self.sampling.deterministic)
 
     def observations(self, which: Bool[np.ndarray, "b"]) -> Observations:
-        now, index = self.now, self._index(np.flatnonzero(which))
+        now, index = self.now, self.index(np.flatnonzero(which))
         if self.filtering:
             return now.features[index].cpu().numpy()
         frames = now.frames[index].cpu().numpy()
@@ -269,7 +319,8 @@ class DreamWorld:
         return frames
 
     def noted(self) -> "NotedDreams":
-        return NotedDreams(self.now, covers=self._covers, ends=self.ends)
+        now = self.now
+        return NotedDreams(now.outcome, now.task, covers=self._covers, ends=self.ends)
 
     def picture(self, i: int) -> UInt8[np.ndarray, "h w c"]:
         frame = self.now.frames[i].cpu().numpy()
@@ -277,6 +328,7 @@ class DreamWorld:
         return frame.repeat(factor, axis=0).repeat(factor, axis=1)
 
     def snapshot(self, i: int) -> DreamState:
+        self.settle()
         now = self.now
         features = now.features[i] if self.filtering else now.features[0, :0]
         return DreamState(
@@ -330,17 +382,18 @@ class DreamWorld:
     def restore(self, i: int, snapshot: Any) -> None:
         with untracked():
             self.place(np.array([i]), self._restored(snapshot), filtered=self.filtering)
+        self._trusted(np.array([i]))
 
     def _restored(self, snapshot: DreamState) -> Dreams:
         like, device = self._like, self.model.device
         features = torch.zeros_like(like.features)
         if self.filtering:
-            features = torch.as_tensor(snapshot.features)[None].to(features)
+            features = torch.tensor(snapshot.features)[None].to(features)
         return Dreams(
             state=trees.from_entry(snapshot.state, like.state),
             outcome=trees.from_entry(snapshot.outcome, like.outcome),
-            frames=torch.as_tensor(snapshot.frame)[None].to(device),
-            proprio=torch.as_tensor(snapshot.proprio)[None].to(like.proprio),
+            frames=torch.tensor(snapshot.frame)[None].to(device),
+            proprio=torch.tensor(snapshot.proprio)[None].to(like.proprio),
             features=features,
             task=torch.full_like(like.task, snapshot.task),
             key=torch.full_like(like.key, snapshot.key),
@@ -352,28 +405,29 @@ class DreamWorld:
 class NotedDreams:
     """What is noted of dreams at one moment; read from their device when it is asked for."""
 
-    dreams: Dreams
+    outcome: Outcome
+    asked: Int64[Tensor, "b"]
     covers: bool = field(kw_only=True)
     ends: bool = field(kw_only=True)
 
     def task(self) -> Int64[np.ndarray, "b"]:
-        return self.dreams.task.cpu().numpy().copy()
+        return self.asked.cpu().numpy().copy()
 
     def progress(self) -> Float[np.ndarray, "b"]:
         """NaN where nobody logged any: the head has learned nothing."""
-        progress = self.dreams.outcome.progress
+        progress = self.outcome.progress
         if not self.covers:
             return np.full(len(progress), np.nan)
         return progress.cpu().numpy().astype(np.float64)
 
     def success(self) -> Bool[np.ndarray, "b"] | None:
-        found = self.dreams.outcome.success
+        found = self.outcome.success
         return None if found is None else found.cpu().numpy()
 
     def ended(self) -> Bool[np.ndarray, "b"]:
-        ended = self.dreams.outcome.ended
+        ended = self.outcome.ended
         return ended.cpu().numpy().copy() if self.ends else np.zeros(len(ended), bool)
 
     def facts(self) -> dict[str, np.ndarray]:
-        uncertainty = self.dreams.outcome.uncertainty
+        uncertainty = self.outcome.uncertainty
         return {"uncertainty": uncertainty.cpu().numpy().astype(np.float64)}

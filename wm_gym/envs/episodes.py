@@ -25,6 +25,9 @@ class Rules:
     success_thresholds: tuple[float, ...]
     """Of progress, one for each task."""
 
+    asked: bool = False
+    """Whether these were asked for: then nobody else says what a success is."""
+
     terminate_on_success: bool
 
     def __post_init__(self) -> None:
@@ -135,7 +138,7 @@ class Episodes:
         terminated = np.zeros_like(which)
         self._late.append(_Late(which=which.copy(), noted=(noted := self.world.noted())))
         ends = self.rules.terminate_on_success or self.world.ends
-        if reward is not None or ends:
+        if self.world.waits or ends:
             self.settle()
             succeeded = self._success & self.rules.terminate_on_success
             terminated = which & (succeeded | noted.ended())
@@ -153,7 +156,7 @@ class Episodes:
             each.info = self._info(each.noted)
 
     def _solved(self, noted: Noted) -> Bool[np.ndarray, "b"]:
-        if (known := noted.success()) is not None:
+        if not self.rules.asked and (known := noted.success()) is not None:
             return known
         return self._progress > np.array(self.rules.success_thresholds)[noted.task()]
 

@@ -101,7 +101,9 @@ class GradientHook:
             raise TypeError(f"action has dtype {action.dtype}, expected floating point numbers")
         if tuple(action.shape) != shape:
             raise ValueError(f"action has shape {tuple(action.shape)}, expected {shape} = {axes}")
-        if self.world.waits and not torch.isfinite(action).all():
+        if not self.world.waits:
+            self.world.doubt_actions(action.view(self.world.num_envs, -1).to(self._device))
+        elif not torch.isfinite(action).all():
             raise ValueError(f"action is not finite: {action.tolist()}")
         return action.to(self._device, self._dtype).clamp(-1.0, 1.0)
 
@@ -112,12 +114,11 @@ class GradientHook:
         before = self._before if self._before is not None and self._left is now.state else now
         return LentMove(self, self._mode, action, before)
 
-    def went(self, move: "LentMove", begun: Bool[np.ndarray, "b"]) -> "_Successor":
+    def went(self, after: "_Successor | None", begun: Bool[np.ndarray, "b"]) -> "_Successor":
         """After the resets that followed: where the next step goes on from, and what is seen."""
         now = self._now()
         self._left = now.state
-        anew = torch.from_numpy(begun).to(self._device)
-        after = move.successor
+        anew = self.world.mask(begun)
         if after is None:  # none moved
             self._before = now
             shown = self.shown(now).clone()
@@ -189,10 +190,10 @@ class LentMove:
     def __init__(
         self, hook: GradientHook, mode: Gradient, action: Float[Tensor, "b a"], before: Dreams
     ) -> None:
-        self.successor: _Successor | None = None
-        """None where nobody moved."""
         self._hook, self._mode, self._action, self._before = hook, mode, action, before
         self._moved = np.zeros(len(action), bool)
+        self._took: tuple[Step, Int[Tensor, n], Dreams] | None = None
+        """The step, whose rows these are, and all dreams after it, before any reset."""
 
     def __call__(self, which: Bool[np.ndarray, "b"]) -> None:
         self._moved = which.copy()
@@ -200,7 +201,7 @@ class LentMove:
             return
         world, through = self._hook.world, self._mode == "diffusion"
         chosen = np.flatnonzero(which)
-        rows = torch.from_numpy(chosen).to(self._action.device)
+        rows = world.index(chosen)
         before = trees.rows(self._before if through else world.now, rows)
         acted = self._action[rows]
         with frozen(world.model), torch.set_grad_enabled(through):
@@ -208,8 +209,14 @@ class LentMove:
             filtering = self._hook.latent or self._mode == "surrogate"
             step = world.dreamt(before, acted, filtering)
         world.accept(chosen, step, filtered=filtering)
+        self._took = step, rows, world.now
+
+    def successor(self) -> _Successor | None:
+        """None where nobody moved."""
+        if self._took is None:
+            return None
         how = {"none": self._plain, "surrogate": self._lent, "diffusion": self._own}
-        self.successor = how[self._mode](step, rows)
+        return how[self._mode](*self._took)
 
     def step(
         self,
@@ -219,47 +226,43 @@ class LentMove:
         info: Info,
     ) -> GradStep:
         """Of what became of the episodes."""
-        valid, ended, cut = (
-            torch.from_numpy(each).to(self._action.device)
-            for each in (self._moved, terminated, truncated)
-        )
-        went = self._hook.went(self, begun)
-        final_obs = went.obs
-        if self.successor is not None:
-            final_obs = _where(valid, self.successor.obs, went.obs)
+        valid, ended, cut = map(self._hook.world.mask, (self._moved, terminated, truncated))
+        after = self.successor()
+        went = self._hook.went(after, begun)
+        final_obs = went.obs if after is None else _where(valid, after.obs, went.obs)
         return GradStep(
             obs=went.obs, reward=went.reward, terminated=ended, truncated=cut,
             final_obs=final_obs, valid=valid, info=info,
         )  # fmt: skip
 
-    def _plain(self, step: Step, rows: Int[Tensor, "n"]) -> _Successor:
-        now, (obs, reward) = self._hook.world.now, self._values(step, rows)
+    def _plain(self, step: Step, rows: Int[Tensor, "n"], now: Dreams) -> _Successor:
+        obs, reward = self._values(step, rows, now)
         return _Successor(dreams=now, obs=obs, reward=reward)
 
-    def _values(self, step: Step, rows: Int[Tensor, "n"]) -> tuple[Tensor, Tensor]:
+    def _values(self, step: Step, rows: Int[Tensor, "n"], now: Dreams) -> tuple[Tensor, Tensor]:
         """What `step` returns of all: observations before any reset, and rewards."""
-        now, after = self._hook.world.now, step.dreams
+        after = step.dreams
         reward = now.outcome.reward.new_zeros(len(self._moved))
         return self._hook.shown(now), reward.index_copy(0, rows, after.outcome.reward)
 
-    def _lent(self, step: Step, rows: Int[Tensor, "n"]) -> _Successor:
+    def _lent(self, step: Step, rows: Int[Tensor, "n"], now: Dreams) -> _Successor:
         """Values of the dream, gradients of the surrogate."""
         world, surrogate = self._hook.world, self._hook.surrogate
-        obs, earned = self._values(step, rows)
+        obs, earned = self._values(step, rows, now)
         predicted = surrogate.predict(self._before.features, self._action)
-        features = swap(world.now.features, predicted)
+        features = swap(now.features, predicted)
         reward = swap(earned, surrogate.reward_of(features, self._action))
         if self._hook.latent:
             obs = features
         else:
             with frozen(world.model):
                 obs = swap(obs, as_colours(world.model.picture(features).frames))
-        dreams = dataclasses.replace(world.now, features=features)
+        dreams = dataclasses.replace(now, features=features)
         return _Successor(dreams=dreams, obs=obs, reward=torch.where(self._valid, reward, earned))
 
-    def _own(self, step: Step, rows: Int[Tensor, "n"]) -> _Successor:
+    def _own(self, step: Step, rows: Int[Tensor, "n"], now: Dreams) -> _Successor:
         """Gradients through the sampler, the painter and the filter themselves."""
-        now, (obs, reward) = self._hook.world.now, self._values(step, rows)
+        obs, reward = self._values(step, rows, now)
         if self._hook.latent:
             obs = now.features.index_copy(0, rows, step.dreams.features)
         elif step.colours is not None:
@@ -268,7 +271,7 @@ class LentMove:
 
     @property
     def _valid(self) -> Bool[Tensor, "b"]:
-        return torch.from_numpy(self._moved).to(self._action.device)
+        return self._hook.world.mask(self._moved)
 
 
 def _where(

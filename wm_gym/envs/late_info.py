@@ -12,9 +12,9 @@ class LateInfo(dict[str, Any]):
         self._read: Callable[[], dict[str, Any]] | None = read
 
     def _filled(self) -> "LateInfo":
-        if (read := self._read) is not None:
+        if self._read is not None:
+            dict.update(self, self._read())
             self._read = None
-            dict.update(self, read())
         return self
 
     def __getitem__(self, key: str) -> Any:
@@ -45,6 +45,34 @@ class LateInfo(dict[str, Any]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return dict, (dict(self.items()),)
+
+    def __ior__(self, other: Any) -> "LateInfo":  # type: ignore[override]
+        dict.update(self._filled(), other)
+        return self
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        dict.__setitem__(self._filled(), key, value)
+
+    def __delitem__(self, key: str) -> None:
+        dict.__delitem__(self._filled(), key)
+
+    def __reversed__(self) -> Iterator[str]:
+        return dict.__reversed__(self._filled())
+
+    def pop(self, *args: Any) -> Any:
+        return dict.pop(self._filled(), *args)
+
+    def popitem(self) -> tuple[str, Any]:
+        return dict.popitem(self._filled())
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        return dict.setdefault(self._filled(), key, default)
+
+    def update(self, *args: Any, **more: Any) -> None:
+        dict.update(self._filled(), *args, **more)
+
+    def clear(self) -> None:
+        dict.clear(self._filled())
 
     def get(self, key: str, default: Any = None) -> Any:
         return dict.get(self._filled(), key, default)

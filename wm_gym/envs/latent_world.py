@@ -9,7 +9,7 @@ from gymnasium.spaces import Box
 from jaxtyping import Bool, Float, Float32, UInt8
 
 from wm_gym.envs.latent_filter import LatentFilter
-from wm_gym.envs.loading import check_sizes
+from wm_gym.envs.loading import check_sizes, check_tasks
 from wm_gym.envs.world import Noted, SimulatedWorld
 from wm_gym.models.world_model import WorldModel
 
@@ -28,18 +28,21 @@ class LatentWorld:
     """Simulators whose observations are features; all else is as they are."""
 
     def __init__(self, world: SimulatedWorld, model: WorldModel, *, exact: bool) -> None:
-        self.system, self.num_envs, self.ends = world.system, world.num_envs, world.ends
+        self.system, self.num_envs = world.system, world.num_envs
+        self.ends, self.waits = world.ends, True
         if model.card.system != self.system.name:
             raise ValueError(
                 f"the world model is of {model.card.system!r}, expected {self.system.name!r}"
             )
         check_sizes(model, self.system.frame_shape, self.system.action_size, repr(self.system.name))
+        check_tasks(model, self.system)
         if (wanted := model.spec.proprio_size) not in (0, self.system.proprio_size):
             raise ValueError(
                 f"the world model knows proprioception of {wanted} numbers, system "
                 f"{self.system.name!r} has {self.system.proprio_size}"
             )
         self._world, self._feels = world, model.spec.proprio_size > 0
+        self._several = model.spec.tasks > 1
         self._filter = LatentFilter(model.local_model, world.num_envs, exact=exact)
 
     @property
@@ -54,7 +57,8 @@ class LatentWorld:
     ) -> None:
         self._world.start(which, rngs, given)
         frames, proprio = self._seen(which)
-        self._filter.begin_at(np.flatnonzero(which), frames, proprio, self._world.task()[which])
+        task = self._world.task()[which] if self._several else None
+        self._filter.begin_at(np.flatnonzero(which), frames, proprio, task)
 
     def advance(
         self, action: Float32[np.ndarray, "b a"], which: Bool[np.ndarray, "b"]

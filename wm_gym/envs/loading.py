@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from wm_gym.models.world_model import DTYPES, WorldModel, fast_bfloat16
+from wm_gym.systems import System
 
 
 def loaded(
@@ -29,6 +30,14 @@ def check_sizes(model: WorldModel, frame_shape: tuple[int, ...], action_size: in
         raise ValueError(
             f"the world model has frames {spec.frame_shape} and {spec.action_size} action "
             f"numbers, expected {frame_shape} and {action_size} of {of}"
+        )
+
+
+def check_tasks(model: WorldModel, system: System) -> None:
+    """A model of one task may be of a system with several, of which it knows the first."""
+    if (known := model.spec.tasks) not in (1, of := len(system.tasks)):
+        raise ValueError(
+            f"the world model knows {known} tasks, expected 1 or the {of} of system {system.name!r}"
         )
 
 

@@ -138,6 +138,7 @@ def rules_of(
     return Rules(
         horizon=int(steps) if isinstance(steps, np.integer) else steps,
         success_thresholds=each,
+        asked=success_threshold is not None,
         terminate_on_success=terminate_on_success,
     )
 

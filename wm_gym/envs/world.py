@@ -47,6 +47,9 @@ class World(Protocol):
     ends: bool
     """Whether there can be any end but that of time."""
 
+    waits: bool
+    """Whether what is noted of a step may be read at once, as no device is waited for."""
+
     @property
     def observation_space(self) -> Space[Any]:
         """Of one of them."""
@@ -151,7 +154,7 @@ class SimulatedWorld:
         self.num_envs = num_envs
         self._proprioceptive = obs_type == "dict"
         self._default, self._task = task, np.zeros(num_envs, np.int64)
-        self.ends = False
+        self.ends, self.waits = False, True
         self._simulators = [system.make_simulator(simulator) for _ in range(num_envs)]
         self._state = np.zeros((num_envs, len(system.state_names)))
         self._checked = False

@@ -121,7 +121,12 @@ def largest(tree: Any) -> list[Float[Tensor, "b"]]:
 
 def entry(tree: Any, i: int) -> tuple[np.ndarray, ...]:
     """One batch entry as arrays of its own: picklable, and the same on every device."""
-    return tuple(leaf[i].detach().cpu().numpy().copy() for leaf in leaves(tree))
+    return tuple(_portable(leaf[i]).cpu().numpy().copy() for leaf in leaves(tree))
+
+
+def _portable(tensor: Tensor) -> Tensor:
+    """NumPy has no bfloat16; float32 holds it exactly."""
+    return tensor.detach().float() if tensor.dtype == torch.bfloat16 else tensor.detach()
 
 
 def from_entry(arrays: Any, like: Tree) -> Tree:
@@ -137,7 +142,7 @@ def from_entry(arrays: Any, like: Tree) -> Tree:
 
 
 def _check_array(array: Any, leaf: Tensor) -> None:
-    kind = torch.zeros(0, dtype=leaf.dtype).numpy().dtype
+    kind = _portable(leaf[:0]).cpu().numpy().dtype
     shape = tuple(leaf.shape[1:])
     found = getattr(array, "dtype", type(array).__name__)
     if not isinstance(array, np.ndarray) or array.dtype != kind or array.shape != shape:

@@ -17,20 +17,18 @@ from wm_gym.models.folder import WORLD_MODEL
 from wm_gym.models.world_model import Card, WorldModel
 from wm_gym.programs.train_checks import check_checkpoints, remove_half_written
 from wm_gym.programs.train_run import TrainingRun, precision
-from wm_gym.training.recipe import Training
+from wm_gym.training.recipe import Recipe, Training
 from wm_gym.training.recipes import recipe_of, recipes
 from wm_gym.training.starts import choose_starts
 
-DEFAULT, *OTHERS = recipes()
-PRESETS: Mapping[str, tuple[str, Training]] = {
-    **DEFAULT.presets,
-    **{
-        f"{recipe.kind}-{name}": preset
-        for recipe in OTHERS
-        for name, preset in recipe.presets.items()
-    },
-}
-"""Of all kinds that are registered; the default kind's have no prefix."""
+
+def named(default: Recipe, *others: Recipe) -> dict[str, tuple[str, Training]]:
+    """Presets of all these kinds; the default kind's have no prefix."""
+    more = {f"{r.kind}-{name}": preset for r in others for name, preset in r.presets.items()}
+    return {**default.presets, **more}
+
+
+PRESETS: Mapping[str, tuple[str, Training]] = named(*recipes())
 
 
 def asking(preset: Training) -> Training:
