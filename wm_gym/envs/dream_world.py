@@ -245,7 +245,7 @@ class DreamWorld:
         self._misled = self._misled | ~action.detach().isfinite().all(1)
 
     def settle(self) -> None:
-        """Raises where a step that was not waited for went wrong: such dreams have to begin anew."""
+        """Raises where a step that nobody waited for went wrong: such dreams have to begin anew."""
         if not self._doubted:
             return
         lost, misled = self._lost, self._misled
