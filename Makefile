@@ -7,6 +7,8 @@ INSTALLED := $(VENV)/.installed
 API := wm_gym wm_gym.envs wm_gym.envs.dream wm_gym.envs.gradient wm_gym.wrappers wm_gym.conformance \
 	wm_gym.systems wm_gym.data wm_gym.data.collect wm_gym.data.pixels wm_gym.data.lerobot_import \
 	wm_gym.data.minari wm_gym.data.minari_export wm_gym.models.folder wm_gym.models.world_model \
+	wm_gym.models.protocol wm_gym.models.kind wm_gym.models.kinds wm_gym.models.trees \
+	wm_gym.training.recipe wm_gym.training.recipes \
 	wm_gym.evaluation.judge wm_gym.evaluation.agreement fog_agent baselines
 
 .PHONY: headline demo test check lint format types imports docs integrations bench soak data clean

@@ -192,7 +192,7 @@ class LentMove:
     ) -> None:
         self._hook, self._mode, self._action, self._before = hook, mode, action, before
         self._moved = np.zeros(len(action), bool)
-        self._took: tuple[Step, Int[Tensor, n], Dreams] | None = None
+        self._took: tuple[Step, Tensor, Dreams] | None = None
         """The step, whose rows these are, and all dreams after it, before any reset."""
 
     def __call__(self, which: Bool[np.ndarray, "b"]) -> None:
