@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import token_kind
 import torch
+from accelerate.state import AcceleratorState
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3 import PPO
 from token_kind import GRID, TokenTraining
@@ -452,8 +453,15 @@ def trained(tmp_path_factory):
     config = named(*recipes())["tokens-tiny"][1]
     assert isinstance(config, TokenTraining)
     settings = {"data": home / "data", "out": home / "run", "starts": 6, "logged": 3}
-    train(TokenTraining(**settings))
+    alone(TokenTraining(**settings))
     return home
+
+
+def alone(config):
+    """Trained as a program does it, whatever else was trained in this process."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    train(config)
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def test_a_trained_one_knows_tasks_and_proprioception(trained):
@@ -485,7 +493,7 @@ def test_training_goes_on_where_it_was(trained, capsys):
     """Everything is there: nothing is trained, and the same is written."""
     file = trained / "run" / "world-model" / "dynamics.safetensors"
     before = file.read_bytes()
-    train(TokenTraining(data=trained / "data", out=trained / "run", starts=6, logged=3))
+    alone(TokenTraining(data=trained / "data", out=trained / "run", starts=6, logged=3))
     assert file.read_bytes() == before
     assert "world model:" in capsys.readouterr().out
 
