@@ -4,45 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from two_tasks import GOALS, TwoRings, distance
 
 from wm_gym.systems import DOT, PUSH_T, Task, check_system, task_index
 from wm_gym.systems.check import Simulator
-from wm_gym.systems.dot import GOAL, Dot, disc
+from wm_gym.systems.dot import Dot
 from wm_gym.systems.registry import TaskSimulator
 
-GOALS = np.stack([GOAL, [12.0, 30.0, 6.0]])
 TASKS = (Task("ring", "Move the disc onto the ring."), Task("corner", "Hide in the corner.", 0.5))
-
-
-class TwoGoals(Dot):
-    """Draws where its task is done."""
-
-    task = 0
-
-    def set_task(self, task):
-        self.task = task
-
-    def frame(self):
-        frame = super().frame()
-        frame[disc(*GOALS[self.task])] = (200, 0, 0)
-        return frame
-
-    def snapshot(self):
-        return (*super().snapshot(), self.task)
-
-    def restore(self, snapshot):
-        *state, self.task = snapshot
-        super().restore(tuple(state))
-
-
-def distance(state, task):
-    return np.square(state - GOALS[task]).sum(-1)
-
-
 TWO = replace(
     DOT,
     name="TwoGoals",
-    simulators={"Real-TwoGoals-v0": f"{__name__}:TwoGoals"},
+    simulators={"Real-TwoGoals-v0": "two_tasks:TwoRings"},
     reward=lambda state, action, next_state, task: -distance(next_state, task),
     progress=lambda state, task: np.exp(-distance(state, task) / 100),
     tasks=TASKS,
@@ -117,7 +90,7 @@ def test_proprioception_is_where_the_tool_is(system):
     assert system.proprio_names == ("x", "y")
 
 
-class Deaf(TwoGoals):
+class Deaf(TwoRings):
     def restore(self, snapshot):
         Dot.restore(self, snapshot[:-1])
 
