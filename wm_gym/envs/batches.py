@@ -19,7 +19,7 @@ whatever else is computed beside."""
 def computed(function: Callable[..., Any], *inputs: Any, exact: bool) -> Any:
     """function(*inputs) of trees; where it must be exact in batches of one size, put together
     again."""
-    n = len(trees.leaves(inputs)[0])
+    n = trees.size(inputs)
     with explain_memory(n):
         if not exact:
             return function(*inputs)

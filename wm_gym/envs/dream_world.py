@@ -25,6 +25,7 @@ from wm_gym.models.colours import to_colour
 from wm_gym.models.fingerprint import check_fingerprint, fingerprint
 from wm_gym.models.protocol import Outcome
 from wm_gym.models.starts import Start
+from wm_gym.models.trees import Tree
 from wm_gym.models.world_model import WorldModel
 from wm_gym.systems import System
 from wm_gym.types import PIXELS, PROPRIO
@@ -207,10 +208,10 @@ class DreamWorld:
         chosen = np.flatnonzero(which)
         with untracked():
             acted = torch.from_numpy(action[which]).to(self.model.device)
-            step = self.dreamt(trees.rows(self.now, self.index(chosen)), acted, self.filtering)
-        after = trees.detached(step.dreams)
+            step = self.dreamt(self.rows(self.now, chosen), acted, self.filtering)
+        after = step.dreams
         finite(chosen, after.outcome, after.state, after.features)
-        self.place(chosen, after, filtered=self.filtering)
+        self._go_on(chosen, after, filtered=self.filtering)
         reward = np.zeros(self.num_envs)
         reward[chosen] = after.outcome.reward.cpu().numpy()
         return reward
@@ -238,7 +239,14 @@ class DreamWorld:
             finites = torch.stack([each.isfinite() for each in trees.largest(numbers)]).all(0)
             self._lost = self._lost.index_copy(0, self.index(chosen), ~finites)
             self._doubted = True
-        self.place(chosen, after, filtered=filtered)
+        self._go_on(chosen, after, filtered=filtered)
+
+    def _go_on(self, chosen: Int[np.ndarray, "n"], after: Dreams, *, filtered: bool) -> None:
+        if len(chosen) < self.num_envs:
+            self.place(chosen, after, filtered=filtered)
+            return
+        self.now = after
+        self._filtered[:] = filtered
 
     def doubt_actions(self, action: Float[Tensor, "b a"]) -> None:
         """Let `settle` say whether these are finite."""
@@ -299,6 +307,11 @@ class DreamWorld:
         if len(chosen) == self.num_envs:
             return self._everybody
         return torch.from_numpy(chosen).to(self.model.device)
+
+    def rows(self, tree: Tree, chosen: Int[np.ndarray, "n"]) -> Tree:
+        """Of these dreams; of all of them, the tree itself."""
+        every = len(chosen) == self.num_envs
+        return tree if every else trees.rows(tree, self.index(chosen))
 
     def mask(self, which: Bool[np.ndarray, "b"]) -> Bool[Tensor, "b"]:
         """The same of a mask; of none or all, without a copy."""

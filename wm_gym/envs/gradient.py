@@ -202,8 +202,8 @@ class LentMove:
         world, through = self._hook.world, self._mode == "diffusion"
         chosen = np.flatnonzero(which)
         rows = world.index(chosen)
-        before = trees.rows(self._before if through else world.now, rows)
-        acted = self._action[rows]
+        before = world.rows(self._before if through else world.now, chosen)
+        acted = world.rows(self._action, chosen)
         with frozen(world.model), torch.set_grad_enabled(through):
             acted = acted if through else acted.detach()
             filtering = self._hook.latent or self._mode == "surrogate"

@@ -6,6 +6,7 @@ leaves. Whatever holds a state, moves, masks or saves it does so by these, and n
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,7 +23,7 @@ def mapped(function: Callable[..., Any], tree: Tree, *more: Any) -> Tree:
     return found
 
 
-def _mapped(function: Callable[..., Any], where: str, trees: tuple[Any, ...]) -> Any:
+def _mapped(function: Callable[..., Any], where: str, trees: Sequence[Any]) -> Any:
     first = trees[0]
     if isinstance(first, Tensor) and all(isinstance(tree, Tensor) for tree in trees):
         return function(*trees)
@@ -30,42 +31,56 @@ def _mapped(function: Callable[..., Any], where: str, trees: tuple[Any, ...]) ->
         raise ValueError(f"trees differ at {where}: {[type(tree).__name__ for tree in trees]}")
     if first is None:
         return None
-    names, made = _children(first)
-    if any(_children(tree)[0] != names for tree in trees[1:]):
+    names, entries = _entries(first)
+    others = [_entries(tree) for tree in trees[1:]]
+    if any(each[0] != names for each in others):
         raise ValueError(f"trees differ at {where}: they have other entries than {names}")
-    return made(
-        [
-            _mapped(function, str(name), tuple(_child(tree, name) for tree in trees))
-            for name in names
-        ]
-    )
+    each = zip(names, entries, *(one[1] for one in others), strict=True)
+    return _made(first, names, [_mapped(function, str(name), values) for name, *values in each])
 
 
-def _children(node: Any) -> tuple[list[Any], Callable[[list[Any]], Any]]:
-    """Names of a node's entries, and how to make one like it of new entries."""
+def _entries(node: Any) -> tuple[Sequence[Any], Sequence[Any]]:
+    """Names of a node's entries, and these."""
     if isinstance(node, dict):
-        names = list(node)
-        return names, lambda each: dict(zip(names, each, strict=True))
+        return list(node), list(node.values())
     if isinstance(node, (tuple, list)):
-        return list(range(len(node))), getattr(type(node), "_make", type(node))
-    if is_dataclass(node) and not isinstance(node, type):
-        names = [field.name for field in fields(node)]
-        return names, lambda each: type(node)(**dict(zip(names, each, strict=True)))
-    raise TypeError(
-        f"a state holds a {type(node).__name__}, expected tensors, or tuples, lists, dictionaries "
-        "or dataclasses of them"
-    )
+        return range(len(node)), node
+    kind: Any = type(node)
+    if (names := _fields(kind)) is None:
+        raise TypeError(
+            f"a state holds a {type(node).__name__}, expected tensors, or tuples, lists, "
+            "dictionaries or dataclasses of them"
+        )
+    return names, [getattr(node, name) for name in names]
 
 
-def _child(node: Any, name: Any) -> Any:
-    return node[name] if isinstance(node, (dict, tuple, list)) else getattr(node, name)
+def _made(like: Any, names: Sequence[Any], entries: list[Any]) -> Any:
+    """A node as this one, of new entries."""
+    if isinstance(like, dict):
+        return dict(zip(names, entries, strict=True))
+    if isinstance(like, (tuple, list)):
+        return getattr(type(like), "_make", type(like))(entries)
+    return type(like)(**dict(zip(names, entries, strict=True)))
+
+
+@cache
+def _fields(kind: Any) -> tuple[str, ...] | None:
+    """Names of a dataclass's fields; None of what is none."""
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else None
 
 
 def leaves(tree: Any) -> list[Tensor]:
     """Its tensors, always in the same order."""
     if tree is None or isinstance(tree, Tensor):
         return [] if tree is None else [tree]
-    return [leaf for name in _children(tree)[0] for leaf in leaves(_child(tree, name))]
+    return [leaf for entry in _entries(tree)[1] for leaf in leaves(entry)]
+
+
+def size(tree: Any) -> int:
+    """b, of a tree with any leaf."""
+    while not isinstance(tree, Tensor):
+        tree = next(entry for entry in _entries(tree)[1] if entry is not None)
+    return len(tree)
 
 
 def rows(tree: Tree, index: Int[Tensor, "n"] | slice) -> Tree:
