@@ -277,8 +277,7 @@ class LentMove:
 def _where(
     which: Bool[Tensor, "b"], one: Float[Tensor, "b *n"], other: Float[Tensor, "b *n"]
 ) -> Float[Tensor, "b *n"]:
-    found: Float[Tensor, b * n] = trees.where(which, one, other)
-    return found
+    return trees.where(which, one, other)
 
 
 @contextmanager
