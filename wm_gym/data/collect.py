@@ -221,7 +221,7 @@ class Source:
             action_size=self.action_size,
             facts=facts,
             robot_type=self.system.name if self.system else self.recipe.env_id,
-            recipe={**self.recipe.asked(), "behaviours": self.shares, "versions": _versions()},
+            recipe={**self.recipe.asked(), "behaviours": self.shares, "versions": _versions(self.system)},
             bounds=self.bounds,
             proprio_names=self._proprio_names if self.recipe.proprioception else (),
             tasks=self.tasks,
@@ -322,9 +322,10 @@ def _layers(env: gym.Env[Any, Any]) -> Iterator[gym.Env[Any, Any]]:
         yield env
 
 
-def _versions() -> dict[str, str | int]:
+def _versions(system: System | None) -> dict[str, str | int]:
     """Of all that decides what an episode is."""
     packages = ("wm-gym", "gymnasium", "numpy", "pygame", "pymunk")
+    packages += system.packages if system else ()
     return {"recipe": RECIPE_VERSION, **{name: version(name) for name in packages}}
 
 

@@ -1,6 +1,7 @@
 """Real systems behind the shells: `Real-PushT-v0` and its like."""
 
 import inspect
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,14 +32,15 @@ class RealEnv(WorldEnv):
         success_threshold: float | None = None,
         terminate_on_success: bool = False,
         render_mode: str | None = None,
-        **unknown: Any,
+        **options: Any,
     ) -> None:
-        refuse(unknown, RealEnv)
+        """`options` are what the system's record names, as `noise` of Push Cube."""
         record = system_named(system)
+        check_options(record, options, RealEnv)
         rules = rules_of(record, horizon, success_threshold, terminate_on_success)
         world = real_world(
             record, simulator, 1, obs_type=obs_type, task=task, world_model=world_model,
-            device=device, dtype=dtype, deterministic=deterministic,
+            device=device, dtype=dtype, deterministic=deterministic, options=options,
         )  # fmt: skip
         super().__init__(world, rules, render_mode=render_mode)
 
@@ -65,15 +67,16 @@ class RealVectorEnv(WorldVectorEnv):
         render_mode: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         staggered: bool = False,
-        **unknown: Any,
+        **options: Any,
     ) -> None:
-        refuse(unknown, RealVectorEnv)
-        horizon = horizon_of(num_envs, horizon, max_episode_steps)
+        """`options` are what the system's record names, as `noise` of Push Cube."""
         record = system_named(system)
+        check_options(record, options, RealVectorEnv)
+        horizon = horizon_of(num_envs, horizon, max_episode_steps)
         rules = rules_of(record, horizon, success_threshold, terminate_on_success)
         world = real_world(
             record, simulator, num_envs, obs_type=obs_type, task=task, world_model=world_model,
-            device=device, dtype=dtype, deterministic=deterministic,
+            device=device, dtype=dtype, deterministic=deterministic, options=options,
         )  # fmt: skip
         super().__init__(
             world, rules, render_mode=render_mode, autoreset_mode=autoreset_mode,
@@ -92,6 +95,7 @@ def real_world(
     device: str,
     dtype: str,
     deterministic: bool,
+    options: Mapping[str, Any],
 ) -> World:
     """Simulators, shown as they are or as a world model's filter sees them; as in dreams, that is a
     packaged name, a folder, a Hub id or a WorldModel."""
@@ -102,7 +106,9 @@ def real_world(
             "have: ask for 'pixels'"
         )
     wanted = None if task is None else task_index(record.tasks, task)
-    world = SimulatedWorld(record, simulator, num_envs, obs_type=obs_type, task=wanted)
+    world = SimulatedWorld(
+        record, simulator, num_envs, obs_type=obs_type, task=wanted, options=options
+    )
     if obs_type != "latent":
         if world_model is not None:
             raise ValueError(
@@ -159,9 +165,19 @@ def check_obs_type(obs_type: str) -> None:
         raise ValueError(f"obs_type is {obs_type!r}, expected one of {OBS_TYPES}")
 
 
-def refuse(unknown: dict[str, Any], shell: type) -> None:
+def check_options(record: System, options: Mapping[str, Any], shell: type) -> None:
+    """That they are the record's, and of the kind that it says."""
+    refuse({k: v for k, v in options.items() if k not in record.options}, shell, record.options)
+    for name, value in options.items():
+        kind = type(record.options[name])
+        if type(value) is not kind and not (kind is bool and isinstance(value, np.bool_)):
+            expected = "True or False" if kind is bool else f"a value of type {kind.__name__}"
+            raise ValueError(f"{name} is {value!r}, expected {expected}")
+
+
+def refuse(unknown: Mapping[str, Any], shell: type, more: Iterable[str] = ()) -> None:
     """Say what was expected in place of an unknown keyword."""
     if unknown:
         signature = inspect.signature(shell).parameters.values()
-        names = [p.name for p in signature if p.kind is p.KEYWORD_ONLY]
+        names = [*(p.name for p in signature if p.kind is p.KEYWORD_ONLY), *more]
         raise TypeError(f"unknown argument {', '.join(unknown)}; expected some of {names}")

@@ -3,13 +3,14 @@
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from gymnasium.spaces import Box, Dict, Space
 from jaxtyping import Bool, Float, Float32, Int64, UInt8
 
-from wm_gym.systems import Simulator, System, task_index
+from wm_gym.systems import CheckingSimulator, NoisySimulator, Simulator, System, task_index
 from wm_gym.types import PIXELS, PROPRIO
 
 OBS_TYPES = "pixels", "latent", "dict"
@@ -148,17 +149,19 @@ class SimulatedWorld:
         *,
         obs_type: str = "pixels",
         task: int | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
-        """`task` is what is asked where `reset` is not told; None: any of the system's."""
+        """`task` is what is asked where `reset` is not told; None: any of the system's. `options`
+        are for the simulators."""
         self.system = system
         self.num_envs = num_envs
         self._proprioceptive = obs_type == "dict"
         self._default, self._task = task, np.zeros(num_envs, np.int64)
-        self.ends, self.waits = False, True
-        self._simulators = [system.make_simulator(simulator) for _ in range(num_envs)]
+        self.ends, self.waits = system.ended is not None, True
+        self._make = partial(system.make_simulator, simulator, **(options or {}))
+        self._simulators = [self._make() for _ in range(num_envs)]
         self._state = np.zeros((num_envs, len(system.state_names)))
         self._checked = False
-        self._simulator = simulator
         self._spare: Simulator | None = None
         """What snapshots are tried in, before they are restored."""
 
@@ -177,12 +180,15 @@ class SimulatedWorld:
                 self._task[i] = rngs[i].integers(several) if told is None else told
                 simulator: Any = self._simulators[i]
                 simulator.set_task(int(self._task[i]))
+            one = self._simulators[i]
             if given.state is None:
-                self._simulators[i].start(rngs[i])
+                one.start(rngs[i])
             else:
-                self._simulators[i].place(given.state[i])
-            self._check(self._simulators[i])
-            self._state[i] = self._simulators[i].state()
+                one.place(given.state[i])
+            if isinstance(one, NoisySimulator):
+                one.seed_noise(rngs[i])
+            self._check(one)
+            self._state[i] = one.state()
 
     def _check(self, simulator: Simulator) -> None:
         """Once, that a simulator is what its record says: NumPy would broadcast a mistake away."""
@@ -223,6 +229,9 @@ class SimulatedWorld:
             raise ValueError(
                 f"options['state'] is {state}, expected finite numbers from {low} to {high}"
             )
+        if isinstance(self._simulators[0], CheckingSimulator):
+            for one in np.atleast_2d(state):
+                self._simulators[0].check_state(one)
         return Told(state=np.broadcast_to(state, expected), task=task)
 
     def advance(
@@ -260,8 +269,7 @@ class SimulatedWorld:
         return None
 
     def ended(self) -> Bool[np.ndarray, "b"]:
-        """A simulator can always be stepped on."""
-        return np.zeros(self.num_envs, bool)
+        return self.system.ended_in(self._state)
 
     def facts(self) -> dict[str, np.ndarray]:
         contact = np.array([simulator.contact for simulator in self._simulators])
@@ -279,7 +287,7 @@ class SimulatedWorld:
         """Only a simulator knows its own: a spare one tries it."""
         snapshot = self._of_simulator(snapshot)
         if self._spare is None:
-            self._spare = self.system.make_simulator(self._simulator)
+            self._spare = self._make()
         try:
             self._spare.restore(snapshot)
             state = self._spare.state()

@@ -4,7 +4,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
@@ -13,6 +13,10 @@ from wm_gym.data.card import card_text, dataset_card
 from wm_gym.data.collect import Recipe, collect_episodes
 from wm_gym.programs.card import write_card
 from wm_gym.programs.progress import Bar
+
+_PUSH_CUBE: dict[str, Any] = {
+    "env_id": "Real-PushCube-v0", "steps": 200, "proprioception": True
+}  # fmt: skip
 
 PRESETS = {
     "push-t-play": (
@@ -30,6 +34,20 @@ PRESETS = {
     "push-t-expert": (
         "A planner that solves the task: for imitation and fidelity tests.",
         Recipe(episodes=200, seed=3_000_000, split="expert", behaviours=("expert",)),
+    ),
+    "push-cube-play": (
+        "12 hours of a Go2 that plays with a cube: 216 k frames.",
+        Recipe(seed=10_000_000, episodes=1080, **_PUSH_CUBE),
+    ),
+    "push-cube-test": (
+        "Play with a cube that is never trained on.",
+        Recipe(seed=11_000_000, episodes=100, split="test", **_PUSH_CUBE),
+    ),
+    "push-cube-expert": (
+        "A controller that knows the true state and brings the cube in.",
+        Recipe(
+            seed=12_000_000, episodes=100, split="expert", behaviours=("expert",), **_PUSH_CUBE
+        ),
     ),
     "any": ("Any Gymnasium id.", Recipe(env_id=tyro.MISSING)),
 }

@@ -14,7 +14,12 @@ import numpy as np
 from gymnasium import spaces
 from jaxtyping import Bool, Float, Float32, Int
 
-from wm_gym.systems.simulator import Simulator, TaskSimulator
+from wm_gym.systems.simulator import (
+    CheckingSimulator,
+    NoisySimulator,
+    Simulator,
+    TaskSimulator,
+)
 from wm_gym.systems.task import as_task, check_threshold, success_of
 from wm_gym.types import Info
 
@@ -101,6 +106,22 @@ class System:
     proprio_names: tuple[str, ...] = ()
     """One for each of its numbers."""
 
+    ended: Callable[[Float[np.ndarray, "*n s"]], Bool[np.ndarray, "*n"]] | None = None
+    """Whether an episode is over in a state, for good (`terminated`), over any leading axes. None:
+    it never is."""
+
+    solved_for: int = 1
+    """Steps in a row in which a task has to be done for an episode to count as solved."""
+
+    options: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    """Keyword arguments of its simulators, which environments take too, and their defaults."""
+
+    packages: tuple[str, ...] = ()
+    """Installed packages on whose versions it depends what its simulators do; logs tell them."""
+
+    licences: Mapping[str, str] = field(default_factory=dict)
+    """Of what others made and logs show or follow, by what that is."""
+
     behaviours: Mapping[str, Behaviour] = field(default_factory=dict)
     """How it can be driven to log data."""
 
@@ -124,7 +145,7 @@ class System:
             )
         if not self.fps > 0:
             raise ValueError(f"fps is {self.fps}, expected more than 0")
-        for name in ("action_size", "context", "horizon"):
+        for name in ("action_size", "context", "horizon", "solved_for"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         if not len(self.state_names) == len(self.state_low) == len(self.state_high):
@@ -222,9 +243,15 @@ class System:
     def action_space(self) -> spaces.Box:
         return spaces.Box(-1.0, 1.0, (self.action_size,), np.float32)
 
-    def make_simulator(self, env_id: str | None = None) -> Simulator:
+    def ended_in(self, state: Float[np.ndarray, "*n s"]) -> Bool[np.ndarray, "*n"]:
+        if self.ended is None:
+            return np.zeros(np.shape(state)[:-1], bool)
+        return np.asarray(self.ended(state))
+
+    def make_simulator(self, env_id: str | None = None, **options: Any) -> Simulator:
+        """`options` are some of those that the record names."""
         module, _, name = self.simulators[env_id or next(iter(self.simulators))].partition(":")
-        return getattr(import_module(module), name)()
+        return getattr(import_module(module), name)(**options)
 
 
 _SYSTEMS: dict[str, System] = {}
@@ -273,6 +300,8 @@ def system_named(name: str) -> System:
 
 __all__ = [
     "Behaviour",
+    "CheckingSimulator",
+    "NoisySimulator",
     "Pilot",
     "Simulator",
     "System",

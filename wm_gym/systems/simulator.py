@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 
 @runtime_checkable
 class Simulator(Protocol):
-    """One real system. Nothing here is random but `start`."""
+    """One real system. Nothing here is random but `start`, unless it is a `NoisySimulator`."""
 
     contact: bool
     """Whether the tool touched the thing it moves during the last `advance`."""
@@ -44,3 +44,24 @@ class TaskSimulator(Simulator, Protocol):
 
     def set_task(self, task: int) -> None:
         """Of the episodes that `start` and `place` begin from now on. A snapshot has its own."""
+
+
+@runtime_checkable
+class NoisySimulator(Simulator, Protocol):
+    """One whose steps are random too: by a generator of its own, which its snapshots include.
+
+    So one snapshot has one future, and one state has as many as there are seeds.
+    """
+
+    def seed_noise(self, rng: np.random.Generator) -> None:
+        """Called after every `start` and `place` of an environment: the noise of the episode is
+        drawn from a generator that is seeded by what is drawn from `rng` here. Before any such
+        call, and again after each `place`, noise is that of a fixed seed."""
+
+
+@runtime_checkable
+class CheckingSimulator(Simulator, Protocol):
+    """One that has states which it cannot be in, although their numbers are within bounds."""
+
+    def check_state(self, state: Float[np.ndarray, "s"]) -> None:
+        """Raises ValueError, before anything has changed, with what is wrong with it."""

@@ -1,6 +1,5 @@
 """`Real-PushCube-v0`: a Go2 in MuJoCo behind the simulator protocol."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -8,17 +7,8 @@ from jaxtyping import Float, UInt8
 
 from wm_gym.systems.push_cube import state
 from wm_gym.systems.push_cube.camera import shared_camera
-from wm_gym.systems.push_cube.model import CUBE_SIDE
 from wm_gym.systems.push_cube.physics import NOISES, TICKS, shared
-
-START = 2.2
-"""Robot and cube begin at most this far from the middle, along either side."""
-
-APART, FROM_GOAL = 0.8, 0.6
-"""Metres between robot and cube, and between cube and goal, at least."""
-
-SPREAD = np.array([0.15, 0.10, 0.10])
-"""How far friction of cube and feet, and the mass, may be from their nominal values, as a share."""
+from wm_gym.systems.push_cube.starts import draw_start
 
 _SETTLING = 15
 """Ticks of the gait with a command of 0, in which a robot that was put down comes to stand."""
@@ -28,7 +18,7 @@ class PushCube:
     def __init__(self, *, noise: bool = True) -> None:
         self.noise = noise
         self.contact = False
-        self._physics, self._camera = shared(), None
+        shared()  # says at once what is not installed
         self._state = np.zeros(len(state.NAMES))
         self._rng = np.random.default_rng(0)
 
@@ -67,19 +57,3 @@ class PushCube:
         rng = np.random.default_rng(0)
         rng.bit_generator.state = noise
         self._state, self._rng, self.contact = np.array(told, np.float64), rng, False
-
-
-def draw_start(rng: np.random.Generator, *, noise: bool) -> Float[np.ndarray, "s"]:
-    """A robot and a cube anywhere, clear of one another; friction and mass near the nominal ones."""
-    told = np.zeros(len(state.NAMES))
-    told[state.POSE] = *rng.uniform(-START, START, 2), rng.uniform(-math.pi, math.pi)
-    while True:
-        cube = rng.uniform(-START, START, 2)
-        if math.dist(cube, told[:2]) >= APART and math.hypot(*cube) >= FROM_GOAL:
-            break
-    told[state.CUBE_POSE] = *cube, rng.uniform(-math.pi / 4, math.pi / 4)
-    told[state.HEIGHT], told[state.CUBE_HEIGHT] = 0.33, CUBE_SIDE / 2
-    told[state.ANGLES] = state.STANDING
-    spread = rng.uniform(-SPREAD, SPREAD)
-    told[state.DRAWN] = state.NOMINAL * (1 + spread * noise)
-    return told
