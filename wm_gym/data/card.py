@@ -1,7 +1,7 @@
 """What a dataset covers, in numbers and in one picture."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -10,6 +10,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from wm_gym.data.absence import Absences, absences_in, absences_text, system_of
 from wm_gym.data.dataset import Dataset
 from wm_gym.data.motion import Motion, motion_of, motion_text
 from wm_gym.storage.text import printable_name
@@ -48,12 +49,21 @@ class Card:
 
     proprio_names: tuple[str, ...] = ()
 
+    terminated_share: float = 0.0
+    """Of the episodes, how many ended for good."""
+
+    in_view: Absences | None = None
+    """How often what is handled is seen; None where the system does not say."""
+
+    licences: dict[str, str] = field(default_factory=dict)
+    """Of what others made and the data show or follow."""
+
 
 def dataset_card(dataset: Dataset) -> Card:
     rows = _rows(dataset)
     inner = rows[~_last_of_episode(dataset, rows)]
     action, facts = dataset.action[inner], dataset.spec.facts
-    progress = dataset.progress
+    progress, system = dataset.progress, system_of(dataset)
     frames = {
         str(name): int(dataset.index["length"][dataset.index["behaviour"] == name].sum())
         for name in np.unique(dataset.index["behaviour"])
@@ -76,6 +86,9 @@ def dataset_card(dataset: Dataset) -> Card:
         motion=motion_of(dataset),
         tasks=_frames_of_tasks(dataset) if len(dataset.tasks) > 1 else None,
         proprio_names=dataset.spec.proprio_names,
+        terminated_share=float(dataset.ended.mean()),
+        in_view=None if system is None else absences_in(dataset, system),
+        licences={} if system is None else dict(system.licences),
     )
 
 
@@ -103,6 +116,10 @@ def card_text(card: Card) -> str:
         lines.append(f"  proprioception: {', '.join(map(printable_name, card.proprio_names))}")
     if card.contact_share is not None:
         lines.append(f"  contact in {card.contact_share:.0%} of transitions")
+    if card.terminated_share:
+        lines.append(f"  {card.terminated_share:.1%} of episodes terminated")
+    if card.in_view is not None:
+        lines += [f"  {line}" for line in absences_text(card.in_view)]
     edge = f"{card.saturated_share:.0%} at the edge of the box"
     lines.append(f"  actions: std {card.action_std}, {edge}")
     lines += [f"  {line}" for line in motion_text(card.motion)]
@@ -112,6 +129,7 @@ def card_text(card: Card) -> str:
             f"    {band}  {share:6.1%}  {'#' * round(60 * share)}"
             for band, share in card.coverage_shares.items()
         ]
+    lines += [f"  {what}: {licence}" for what, licence in card.licences.items()]
     return "\n".join(lines)
 
 
@@ -120,7 +138,10 @@ def draw_card(dataset: Dataset, state_names: tuple[str, ...] = ()) -> Figure:
     rows = _rows(dataset)
     facts = dataset.spec.facts
     panels: list[Callable[[Axes, Dataset, np.ndarray], None]] = []
-    if "state" in facts and len(state_names) > 1:
+    system = system_of(dataset)
+    if "state" in facts and system is not None and system.places:
+        panels += [partial(_draw_map, name=n, at=at) for n, at in system.where.items()]
+    elif "state" in facts and len(state_names) > 1:
         panels += [partial(_draw_place, names=state_names), partial(_draw_turn, names=state_names)]
     if dataset.progress is not None:
         panels.append(_draw_coverage)
@@ -136,6 +157,15 @@ def draw_card(dataset: Dataset, state_names: tuple[str, ...] = ()) -> Figure:
         f"{_plain(dataset.spec.env_id)}: {len(dataset):,} episodes, {dataset.num_frames:,} frames"
     )
     return figure
+
+
+def _draw_map(
+    axes: Axes, dataset: Dataset, rows: np.ndarray, *, name: str, at: tuple[int, int]
+) -> None:
+    state = dataset.fact("state")[rows]
+    axes.hist2d(state[:, at[0]], state[:, at[1]], bins=64, norm="log", cmap="magma")
+    axes.set(title=f"where the {name} was (log density)", xlabel="x", ylabel="y")
+    axes.set_aspect("equal")
 
 
 def _draw_place(axes: Axes, dataset: Dataset, rows: np.ndarray, names: tuple[str, ...]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int, UInt8
 
 from wm_gym.systems.simulator import (
     CheckingSimulator,
@@ -116,6 +116,13 @@ class System:
     options: Mapping[str, bool | int | float | str] = field(default_factory=dict)
     """Keyword arguments of its simulators, which environments take too, and their defaults."""
 
+    in_view: Callable[[UInt8[np.ndarray, "*n h w c"]], Bool[np.ndarray, "*n"]] | None = None
+    """Whether what is handled can be seen in a frame, over any leading axes: where a camera moves,
+    the card of a dataset tells for how long it was out of sight. None: nobody asks."""
+
+    places: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """What a card draws maps of: by name, the `state_names` of its x and y."""
+
     packages: tuple[str, ...] = ()
     """Installed packages on whose versions it depends what its simulators do; logs tell them."""
 
@@ -163,6 +170,9 @@ class System:
             raise ValueError(
                 f"play has {set(self.play) - set(self.behaviours)}, unknown behaviours"
             )
+        for name, pair in self.places.items():
+            if not set(pair) <= set(self.state_names):
+                raise ValueError(f"places[{name!r}] is {pair}, expected two of the state_names")
         if self.tool is not None and not set(self.tool.position) <= set(self.state_names):
             raise ValueError(
                 f"the tool's position is {self.tool.position}, expected two of {self.state_names}"
@@ -242,6 +252,12 @@ class System:
     @property
     def action_space(self) -> spaces.Box:
         return spaces.Box(-1.0, 1.0, (self.action_size,), np.float32)
+
+    @property
+    def where(self) -> dict[str, tuple[int, int]]:
+        """`places`, by index in a state."""
+        index = self.state_names.index
+        return {name: (index(x), index(y)) for name, (x, y) in self.places.items()}
 
     def ended_in(self, state: Float[np.ndarray, "*n s"]) -> Bool[np.ndarray, "*n"]:
         if self.ended is None:

@@ -11,6 +11,7 @@ from wm_gym.systems.push_cube import play, robot, state
 from wm_gym.systems.push_cube.expert import expert
 from wm_gym.systems.push_cube.model import JOINTS
 from wm_gym.systems.push_cube.reward import SUCCESS, progress, reward
+from wm_gym.systems.push_cube.view import in_view
 from wm_gym.systems.registry import System
 from wm_gym.systems.task import Task
 
@@ -53,6 +54,8 @@ PUSH_CUBE = System(
     solved_for=5,
     tasks=(Task("push-cube", "Push the cube onto the green disc."),),
     options={"noise": True},
+    in_view=in_view,
+    places={"robot": ("x", "y"), "cube": ("cube_x", "cube_y")},
     packages=("mujoco", "onnxruntime", robot.WHEEL),
     licences=robot.LICENCES,
     behaviours={**play.BEHAVIOURS, "expert": expert},
