@@ -111,6 +111,7 @@ def _build_arena(mujoco: Any, spec: Any) -> None:
     spec.option.timestep = TIME_STEP
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_EULER
     spec.visual.quality.shadowsize = spec.visual.quality.offsamples = 0
+    spec.visual.map.znear = 0.001  # times some 12 m: a head at a wall does not look through it
     spec.visual.global_.offwidth = spec.visual.global_.offheight = _PICTURE
     spec.add_texture(
         name="floor", type=mujoco.mjtTexture.mjTEXTURE_2D,
