@@ -11,11 +11,13 @@ with warnings.catch_warnings():  # pygame's use of pkg_resources, once, as it is
     warnings.simplefilter("ignore")
     import gym_pusht  # noqa: F401
 
+from functools import cache
+
 import jaxtyping
 import pytest
 import torch
 
-import wm_gym  # noqa: F401
+from wm_gym.systems import PUSH_CUBE
 
 torch.set_num_threads(1)
 
@@ -26,3 +28,29 @@ def unchecked_types():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@cache
+def _missing():
+    """What Push Cube's simulator lacks here, if anything."""
+    try:
+        PUSH_CUBE.make_simulator().frame()
+    except ImportError as error:
+        return str(error)
+    return None
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("mujoco") and (missing := _missing()):
+        pytest.skip(missing)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Where MuJoCo is required, as in CI, a test of it that was skipped has failed."""
+    report = yield
+    required = os.environ.get("WM_GYM_REQUIRE_MUJOCO", "") not in ("", "0")
+    if report.skipped and required and item.get_closest_marker("mujoco"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, where WM_GYM_REQUIRE_MUJOCO is set: {report.longrepr}"
+    return report

@@ -13,8 +13,9 @@ from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 from wm_gym.conformance import check_vector_env
 from wm_gym.systems import DOT, system_named
 
-IDS = ["Real-PushT-v0", "Real-GymPushT-v0", "Real-Dot-v0"]
-OWN_IDS = ["Real-PushT-v0", "Real-Dot-v0"]
+PUSH_CUBE = pytest.param("Real-PushCube-v0", marks=pytest.mark.mujoco)
+IDS = ["Real-PushT-v0", "Real-GymPushT-v0", "Real-Dot-v0", PUSH_CUBE]
+OWN_IDS = ["Real-PushT-v0", "Real-Dot-v0", PUSH_CUBE]
 MODES = list(AutoresetMode)
 
 

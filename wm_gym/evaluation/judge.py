@@ -40,6 +40,9 @@ class Episodes:
 
     final: Float[np.ndarray, "n"]
     length: Int[np.ndarray, "n"]
+    solved: Bool[np.ndarray, "n"] | None = None
+    """Whether `is_success` held for as many steps in a row as the system's `solved_for` says. None
+    in records of before; False where nobody knows of success."""
 
     def __len__(self) -> int:
         return len(self.returns)
@@ -47,7 +50,7 @@ class Episodes:
     def first(self, n: int) -> "Episodes":
         return Episodes(
             returns=self.returns[:n], best=self.best[:n], final=self.final[:n],
-            length=self.length[:n],
+            length=self.length[:n], solved=None if self.solved is None else self.solved[:n],
         )  # fmt: skip
 
 
@@ -91,11 +94,13 @@ def first_frames(real: AnyVectorEnv, starts: Starts | None = None) -> Starts:
 
 
 def joined(parts: Sequence[Episodes]) -> Episodes:
+    solved = [each.solved for each in parts if each.solved is not None]
     return Episodes(
         returns=np.concatenate([each.returns for each in parts]),
         best=np.concatenate([each.best for each in parts]),
         final=np.concatenate([each.final for each in parts]),
         length=np.concatenate([each.length for each in parts]),
+        solved=None if len(solved) < len(parts) else np.concatenate(solved),
     )
 
 
@@ -104,7 +109,9 @@ def _round(
 ) -> Episodes:
     n = env.num_envs
     returns, best, final, length = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n, np.int64)
-    unknown = np.full(n, np.nan)
+    unknown, nothing = np.full(n, np.nan), np.zeros(n, bool)
+    streak, solved = np.zeros(n, np.int64), np.zeros(n, bool)
+    needed = solved_for(env)
     obs, _ = _reset(env)(seed=seeds, options=options)
     state, begins, going = None, np.ones(n, bool), np.ones(n, bool)
     while going.any():
@@ -117,10 +124,19 @@ def _round(
         last = info.get("final_info", info)  # of an environment that has begun anew
         best[ended] = last.get("best_coverage", unknown)[ended]
         final[ended] = last.get("coverage", unknown)[ended]
+        succeeds = info.get("is_success", nothing).copy()
+        succeeds[ended] = last.get("is_success", nothing)[ended]
+        streak = np.where(succeeds, streak + 1, 0)
+        solved |= going & (streak >= needed)
         going &= ~begins
         if going.any():
             obs = _kept_going(env, obs, begins)
-    return Episodes(returns=returns, best=best, final=final, length=length)
+    return Episodes(returns=returns, best=best, final=final, length=length, solved=solved)
+
+
+def solved_for(env: AnyVectorEnv) -> int:
+    """Steps of success in a row that solve an episode; 1 where no system says more."""
+    return int(getattr(getattr(env.unwrapped, "system", None), "solved_for", 1))
 
 
 def _kept_going(env: AnyVectorEnv, obs: Any, over: Bool[np.ndarray, "b"]) -> Any:
