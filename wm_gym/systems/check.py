@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from wm_gym.systems.registry import Simulator, System, TaskSimulator
+from wm_gym.systems.registry import NoisySimulator, Simulator, System, TaskSimulator
 
 STEPS = 12
 
@@ -28,6 +28,7 @@ def check_system(system: System, *, seed: int = 0) -> None:
             _check_states(system, states, where, task)
             _check_starts(system, simulator, where, seed)
             _check_snapshots(system, simulator, where, seed, task)
+            _check_noise(system, simulator, where, seed)
     _check_success(system)
     _check_behaviours(system, seed)
 
@@ -99,6 +100,8 @@ def _check_states(system: System, states: Float[np.ndarray, "t s"], where: str, 
     }
     if (progress := system.progress) is not None:
         functions["progress"] = lambda s, a, t: progress(s, *system.asked(t, s))
+    if system.ended is not None:
+        functions["end"] = lambda s, a, t: system.ended_in(s)
     if (proprioception := system.proprioception) is not None:
         functions["proprioception"] = lambda s, a, t: proprioception(s)
     for name, function in functions.items():
@@ -151,7 +154,10 @@ def _check_starts(system: System, simulator: Simulator, where: str, seed: int) -
 def _check_snapshots(
     system: System, simulator: Simulator, where: str, seed: int, task: int
 ) -> None:
-    simulator.start(np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    simulator.start(rng)
+    if isinstance(simulator, NoisySimulator):
+        simulator.seed_noise(rng)
     half = STEPS // 2
     for action in _actions(system, seed)[:half]:
         simulator.advance(action)
@@ -167,6 +173,22 @@ def _check_snapshots(
             simulator.advance(action)
         futures.append(simulator.state())
     _require(np.array_equal(futures[0], futures[1]), where, "one snapshot has two futures")
+
+
+def _check_noise(system: System, simulator: Simulator, where: str, seed: int) -> None:
+    """That it has a seed, of those simulators that have noise."""
+    if not isinstance(simulator, NoisySimulator):
+        return
+    simulator.start(np.random.default_rng(seed))
+    begun, futures = simulator.state(), []
+    for number in (seed, seed + 1, seed):
+        simulator.place(begun)
+        simulator.seed_noise(np.random.default_rng(number))
+        for action in _actions(system, seed):
+            simulator.advance(action)
+        futures.append(simulator.state())
+    _require(np.array_equal(futures[0], futures[2]), where, "equal seeds have other noise")
+    _require(not np.array_equal(futures[0], futures[1]), where, "other seeds have equal noise")
 
 
 def _check_behaviours(system: System, seed: int) -> None:

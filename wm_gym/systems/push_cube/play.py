@@ -85,8 +85,8 @@ def _look_about(hand: _Hand, info: Info) -> Run:
         cube = cube_of(info["state"])
         if rng.random() < 0.3:  # from somewhere else
             spot = inside(along(cube, rng.uniform(-math.pi, math.pi), rng.uniform(0.9, 2.5)))
-            info = yield from _go(info, spot, rng.integers(5, 25))
-        info = yield from _face(info, 0.0, rng.uniform(-0.5, 0.5), rng.integers(8, 25))
+            info = yield from _go(info, spot, int(rng.integers(5, 25)))
+        info = yield from _face(info, 0.0, rng.uniform(-0.5, 0.5), int(rng.integers(8, 25)))
         away = rng.choice([-1, 1]) * rng.uniform(1.5, math.pi)
         steps, idle = int(rng.integers(5, 60)), _idle(rng)
         info = yield from _face(info, away, 0.0, 12)
@@ -94,7 +94,7 @@ def _look_about(hand: _Hand, info: Info) -> Run:
             off = wrapped(_to_cube(info) - robot_of(info["state"])[1])
             back = turn(info["state"], _to_cube(info) + away) if abs(off) < 1.2 else idle
             info = yield back
-        info = yield from _face(info, 0.0, rng.uniform(-0.4, 0.4), rng.integers(10, 20))
+        info = yield from _face(info, 0.0, rng.uniform(-0.4, 0.4), int(rng.integers(10, 20)))
 
 
 def _idle(rng: np.random.Generator) -> Float[np.ndarray, "3"]:
