@@ -117,7 +117,12 @@ def test_orientations_go_to_and_fro():
 
 
 def test_a_tumbled_cube_is_told_as_one_that_lies_flat():
-    for yaw, pitch, roll in [(0.3, 1.5, 0.1), (0.2, 0.1, -1.6), (-0.4, 0.05, 3.1), (2.0, -1.57, 0.0)]:
+    for yaw, pitch, roll in [
+        (0.3, 1.5, 0.1),
+        (0.2, 0.1, -1.6),
+        (-0.4, 0.05, 3.1),
+        (2.0, -1.57, 0.0),
+    ]:
         turned = state.rotation(*state.quaternion(yaw, pitch, roll))
         turning = np.array([0.1, -0.2, 0.3])
         told, told_turning = state.settled_cube(turned, turning)
@@ -180,7 +185,7 @@ def test_a_missing_wheel_and_one_with_other_files_are_told(monkeypatch, tmp_path
         if content:
             (tmp_path / robot.GAIT).parent.mkdir(parents=True)
             (tmp_path / robot.GAIT).write_bytes(content)
-        with pytest.raises(ImportError, match="0.4 is not the file of version 0.5.1"):
+        with pytest.raises(ImportError, match=r"0\.4 is not the file of version 0\.5\.1"):
             robot.wheel_file(robot.GAIT)
     monkeypatch.setitem(robot.HASHES, robot.GAIT, hashlib.sha256(b"another").hexdigest())
     assert robot.wheel_file(robot.GAIT) == b"another"
@@ -245,7 +250,9 @@ def future(env, actions):
 
 
 def equal(one, other):
-    return all(np.array_equal(a[-1]["state"], b[-1]["state"]) for a, b in zip(one, other, strict=True))
+    return all(
+        np.array_equal(a[-1]["state"], b[-1]["state"]) for a, b in zip(one, other, strict=True)
+    )
 
 
 @mujoco

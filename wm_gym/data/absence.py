@@ -1,6 +1,7 @@
 """How long what is handled was out of a moving camera's sight."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool
@@ -39,7 +40,7 @@ def absences_in(dataset: Dataset, system: System) -> Absences | None:
         lengths += absences(seen)
         shown, total, never = shown + int(seen.sum()), total + len(seen), never + (not seen.any())
     counts, _ = np.histogram(np.array(lengths) / dataset.spec.fps, bins=(*BANDS, np.inf))
-    names = [f"{low}–{high} s" for low, high in zip(BANDS, BANDS[1:], strict=False)]
+    names = [f"{low}–{high} s" for low, high in pairwise(BANDS)]
     return Absences(
         frames=shown / total,
         seconds=dict(zip([*names, f"over {BANDS[-1]} s"], counts.tolist(), strict=True)),

@@ -221,7 +221,11 @@ class Source:
             action_size=self.action_size,
             facts=facts,
             robot_type=self.system.name if self.system else self.recipe.env_id,
-            recipe={**self.recipe.asked(), "behaviours": self.shares, "versions": _versions(self.system)},
+            recipe={
+                **self.recipe.asked(),
+                "behaviours": self.shares,
+                "versions": _versions(self.system),
+            },
             bounds=self.bounds,
             proprio_names=self._proprio_names if self.recipe.proprioception else (),
             tasks=self.tasks,

@@ -45,9 +45,7 @@ PRESETS = {
     ),
     "push-cube-expert": (
         "A controller that knows the true state and brings the cube in.",
-        Recipe(
-            seed=12_000_000, episodes=100, split="expert", behaviours=("expert",), **_PUSH_CUBE
-        ),
+        Recipe(seed=12_000_000, episodes=100, split="expert", behaviours=("expert",), **_PUSH_CUBE),
     ),
     "any": ("Any Gymnasium id.", Recipe(env_id=tyro.MISSING)),
 }

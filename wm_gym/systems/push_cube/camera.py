@@ -1,7 +1,6 @@
 """Pictures of a state: what the robot's camera sees, and the arena for people."""
 
 import atexit
-import math
 import os
 import threading
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from wm_gym.systems.push_cube import robot, state
+from wm_gym.systems.push_cube import robot
 from wm_gym.systems.push_cube.physics import Physics, shared
 
 SIDE, PICTURE_SIDE = 96, 480
@@ -58,7 +57,9 @@ class Camera:
         picture[edge : _INSET + edge, edge : _INSET + edge] = self.frame(now)[rows][:, rows]
         return picture
 
-    def _drawn(self, now: Float[np.ndarray, "s"], side: int, camera: Any, option: Any) -> np.ndarray:
+    def _drawn(
+        self, now: Float[np.ndarray, "s"], side: int, camera: Any, option: Any
+    ) -> np.ndarray:
         physics = self._physics
         physics.put(now)
         self._mujoco.mj_kinematics(physics.model, physics.data)

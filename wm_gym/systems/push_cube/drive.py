@@ -104,9 +104,7 @@ def push(
     cube = cube_of(state)
     off = wrapped(bearing(cube, here) - direction)
     aside = math.dist(cube, here) * math.sin(off)
-    return np.array(
-        [speed, _within(-2.5 * aside), _within(2.0 * wrapped(direction - yaw))]
-    )
+    return np.array([speed, _within(-2.5 * aside), _within(2.0 * wrapped(direction - yaw))])
 
 
 def is_behind(state: Float[np.ndarray, "s"], direction: float, *, strict: bool) -> bool:

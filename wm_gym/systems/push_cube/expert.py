@@ -19,10 +19,7 @@ from wm_gym.systems.push_cube.drive import (
     is_behind,
     push,
     robot_of,
-    turn,
-    walk,
     walk_round,
-    wrapped,
 )
 from wm_gym.systems.registry import Pilot
 
@@ -52,7 +49,7 @@ def expert(rng: np.random.Generator) -> Pilot:
 
 
 def push_direction(cube: Point, goal: Point) -> float:
-    """Straight to the goal, or, where a wall leaves no room behind the cube, as nearly so as can be."""
+    """Straight to the goal, or as nearly so as a wall leaves room behind the cube."""
     straight = bearing(cube, goal)
     for aside in _ASIDE:
         stand = along(cube, straight + aside + math.pi, BEHIND)

@@ -10,10 +10,10 @@ from jaxtyping import Float, Float32
 
 from wm_gym.systems.push_cube import robot, state
 from wm_gym.systems.push_cube.model import (
+    CUBE_SIDE,
     DAMPING,
     STIFFNESS,
     TIME_STEP,
-    CUBE_SIDE,
     compiled,
 )
 from wm_gym.systems.push_cube.state import STANDING
@@ -188,9 +188,7 @@ class Physics:
             cube, fixed = at.cube_shape in pair, pair & set(at.fixed.tolist())
             first = "the cube is" if cube and fixed else "the robot stands"
             second = "the cube" if cube and not fixed else "the floor or a wall"
-            raise ValueError(
-                f"options['state']: {first} inside {second}, {-distance:.2f} m deep"
-            )
+            raise ValueError(f"options['state']: {first} inside {second}, {-distance:.2f} m deep")
 
 
 def _given_up(before: Float[np.ndarray, "s"]) -> Float[np.ndarray, "s"]:

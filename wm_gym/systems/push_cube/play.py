@@ -57,7 +57,9 @@ class _Hand:
         action = next(run)
         while True:
             drift = 0.8 * drift + 0.6 * self.rng.normal(size=3)
-            told = np.array([self.speed, self.speed, 1.0]) * action + self.shaken * _STRENGTH * drift
+            told = (
+                np.array([self.speed, self.speed, 1.0]) * action + self.shaken * _STRENGTH * drift
+            )
             info = yield np.clip(told, -1, 1)
             action = run.send(info)
 
@@ -123,7 +125,7 @@ def _push_about(hand: _Hand, info: Info) -> Run:
 
 
 def push_to_goal(rng: np.random.Generator) -> Pilot:
-    """Begins close to the goal more often than not, and pushes the cube there, about, or past it."""
+    """Begins close to the goal more often than not; pushes the cube there, about, or past it."""
     hand = _Hand.drawn(rng)
     near = rng.random() < 0.6
     info = yield (draw_start(rng, within=_NEAR_GOAL) if near else None)

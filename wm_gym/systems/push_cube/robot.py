@@ -73,7 +73,11 @@ def _imported(name: str) -> ModuleType:
             f"Real-PushCube-v0 needs the package {name}: run `make push-cube`, or "
             "pip install 'wm-gym[push-cube]'"
         ) from None
-    except (ImportError, AttributeError, OSError) as error:  # MuJoCo looks for EGL as it is imported
+    except (
+        ImportError,
+        AttributeError,
+        OSError,
+    ) as error:  # MuJoCo looks for EGL as it is imported
         raise no_drawing(error) from error
 
 
