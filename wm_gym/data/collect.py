@@ -328,8 +328,8 @@ def _layers(env: gym.Env[Any, Any]) -> Iterator[gym.Env[Any, Any]]:
 
 def _versions(system: System | None) -> dict[str, str | int]:
     """Of all that decides what an episode is."""
-    packages = ("wm-gym", "gymnasium", "numpy", "pygame", "pymunk")
-    packages += system.packages if system else ()
+    own = system.packages if system else ()
+    packages = ("wm-gym", "gymnasium", "numpy", "pygame", "pymunk", *own)
     return {"recipe": RECIPE_VERSION, **{name: version(name) for name in packages}}
 
 
