@@ -68,6 +68,21 @@ class ForgetsRadius(Dot):
         super().restore((*snapshot[:2], 5.0))
 
 
+class SilentNoise(Dot):
+    def seed_noise(self, rng):
+        pass
+
+
+class UnseededNoise(Dot):
+    shift = 0.0
+
+    def seed_noise(self, rng):
+        self.shift = np.random.default_rng().uniform(0.1, 0.4)
+
+    def advance(self, action):
+        super().advance(np.asarray(action) + self.shift)
+
+
 class Unpicklable(Dot):
     def snapshot(self):
         return lambda: self
@@ -85,6 +100,8 @@ class Unpicklable(Dot):
         (MisplacesByOne, "place"),
         (Momentum, "two futures"),
         (ForgetsRadius, "restore.. changed the state"),
+        (SilentNoise, "other seeds have equal noise"),
+        (UnseededNoise, "equal seeds have other noise"),
     ],
 )
 def test_what_is_wrong_is_said(broken, words):

@@ -1,6 +1,6 @@
 """Exams count whole episodes and nothing else; verdicts and curves are what arithmetic says."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gymnasium as gym
 import numpy as np
@@ -16,11 +16,13 @@ from wm_gym.evaluation.judge import (
     Policy,
     examine,
     first_frames,
+    joined,
     rounds,
     samples_to,
     verdict,
 )
 from wm_gym.evaluation.statistics import average, crossed_interval, interquartile_mean, mean, share
+from wm_gym.systems import DOT
 
 
 class Still:
@@ -102,6 +104,33 @@ def test_batches_and_modes_of_reset_make_no_difference(mode, terminate):
         for _ in range(2):  # an environment that was used before is no other
             played = examine(Counting(), env, episodes=7, seed=10)
             np.testing.assert_allclose(table(played), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("mode", [mode.value for mode in AutoresetMode])
+def test_an_episode_is_solved_where_success_lasts(mode):
+    """For as many steps in a row as the system says; the last step of an episode counts."""
+    rules = {"horizon": 9, "success_threshold": 0.05}
+    streaks = []
+    env = gym.make("Real-Dot-v0", **rules)
+    for j in range(12):
+        obs, _ = env.reset(seed=30 + j)
+        state, begins, over, streak, longest = None, np.array([True]), False, 0, 0
+        while not over:
+            action, state = Counting().predict(obs[None], state, begins)
+            obs, _, terminated, truncated, info = env.step(action[0])
+            begins, over = np.array([False]), terminated or truncated
+            streak = streak + 1 if info["is_success"] else 0
+            longest = max(longest, streak)
+        streaks.append(longest)
+    needed = int(np.median([each for each in streaks if each])) + 1
+    expected = np.array(streaks) >= needed
+    assert 0 < expected.sum() < (np.array(streaks) > 0).sum()
+    envs = dots(5, mode, **rules)
+    envs.unwrapped.system = replace(DOT, solved_for=needed)
+    played = examine(Counting(), envs, episodes=12, seed=30)
+    np.testing.assert_array_equal(played.solved, expected)
+    np.testing.assert_array_equal(played.first(5).solved, expected[:5])
+    assert joined([episodes_of([0.1]), played]).solved is None  # one of them does not know
 
 
 def test_gymnasium_s_own_vectors_are_examined_too():

@@ -6,14 +6,16 @@ import subprocess
 import sys
 from dataclasses import replace
 from importlib import metadata
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
 from wm_gym.data import Dataset
+from wm_gym.data.absence import absences
 from wm_gym.data.card import card_text, dataset_card, draw_card
-from wm_gym.data.collect import Recipe, collect_episodes
+from wm_gym.data.collect import Recipe, Source, collect_episodes
 from wm_gym.evaluation.judge import examine
 from wm_gym.systems import PUSH_CUBE, check_system
 from wm_gym.systems.push_cube import robot, state
@@ -32,6 +34,7 @@ from wm_gym.systems.push_cube.model import CUBE_COLOUR, WALL_COLOURS
 from wm_gym.systems.push_cube.starts import APART, FROM_GOAL, START, draw_start
 from wm_gym.systems.push_cube.view import cube_pixels, in_view
 
+ROOT = Path(__file__).parent.parent
 ENV_ID = "Real-PushCube-v0"
 mujoco = pytest.mark.mujoco
 
@@ -160,7 +163,21 @@ def test_no_colour_is_within_30_degrees_of_the_cube_s():
     assert not in_view(np.zeros((2, 8, 8, 3), np.uint8)).any()
 
 
+def test_absences_begin_and_end_in_view():
+    seen = np.array([0, 0, 1, 0, 0, 0, 1, 1, 0, 1, 0, 0], bool)
+    assert absences(seen) == [3, 1]
+    assert absences(~seen[:3]) == absences(seen[:2]) == []
+
+
 # What is not installed
+
+
+def test_what_is_installed_is_what_is_pinned():
+    pinned = (ROOT / "go2.txt").read_text()
+    assert f"\n{robot.WHEEL}=={robot.VERSION} --hash=sha256:" in pinned
+    constraints = (ROOT / "constraints.txt").read_text().splitlines()
+    assert "mujoco==3.3.0" in constraints
+    assert any(line.startswith("onnxruntime==") for line in constraints)
 
 
 class Wheel:
@@ -434,6 +451,15 @@ def test_the_expert_solves_it_and_nothing_else_earns_as_much():
     assert not any(played[name].solved.any() for name in ("parked", "circling", "away"))
 
 
+def toppled(rng):
+    """Begins as it falls over."""
+    told = draw_start(rng)
+    told[state.TILT], told[state.HEIGHT] = (0.0, 1.2), 0.4
+    yield told
+    while True:
+        yield np.zeros(3)
+
+
 @mujoco
 def test_logs_have_ends_and_cards_tell_what_was_seen(tmp_path):
     recipe = Recipe(
@@ -452,6 +478,11 @@ def test_logs_have_ends_and_cards_tell_what_was_seen(tmp_path):
     assert "BSD-3-Clause" in text
     assert "Apache-2.0" in text
     draw_card(dataset, PUSH_CUBE.state_names)
+    recipe = replace(recipe, behaviours=(f"{__name__}:toppled",), steps=20)
+    source = Source(recipe)
+    episode = source.record(0)
+    assert episode.terminated
+    assert len(episode.frames) < 20
     half = replace(recipe, episodes=3)
     with pytest.raises(ValueError, match="recipe"):
         list(collect_episodes(half, tmp_path / "one", workers=1))
