@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -235,6 +236,18 @@ def test_options_that_a_system_does_not_have_are_refused():
 
 
 # The simulator
+
+
+@mujoco
+def test_a_machine_that_cannot_draw_is_told_in_one_line():
+    code = "import gymnasium as gym, wm_gym; gym.make('Real-PushCube-v0').reset(seed=0)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "MUJOCO_GL": "disable"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("ImportError: MuJoCo cannot draw through")
+    assert "Exception ignored" not in done.stderr
 
 
 @mujoco

@@ -71,7 +71,8 @@ class Camera:
     def _renderer(self, side: int) -> Any:
         if side not in self._renderers:
             try:
-                self._renderers[side] = self._mujoco.Renderer(self._physics.model, side, side)
+                renderer = _renderer_of(self._mujoco)
+                self._renderers[side] = renderer(self._physics.model, side, side)
             except Exception as error:
                 raise robot.no_drawing(error) from error
             if len(self._renderers) == 1:  # only now, so that it comes before OpenGL's own end
@@ -82,6 +83,15 @@ class Camera:
         for renderer in self._renderers.values():
             renderer.close()
         self._renderers.clear()
+
+
+def _renderer_of(mujoco: Any) -> Any:
+    """MuJoCo's class, half-made objects of which do not complain as they are deleted."""
+    context = getattr(mujoco.gl_context, "GLContext", None)
+    if context is None:
+        raise ImportError("MUJOCO_GL turns drawing off")
+    context._context = None
+    return type("Renderer", (mujoco.Renderer,), {"_gl_context": None, "_mjr_context": None})
 
 
 _cameras = threading.local()
