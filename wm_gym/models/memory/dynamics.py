@@ -95,7 +95,8 @@ class Dynamics(ModelMixin, ConfigMixin):
         ]
         seen = self.stem(torch.cat(told, dim=2)).transpose(0, 1)
         every, after = self.gru(seen, memory.transpose(0, 1).contiguous())
-        return self.norm(every).transpose(0, 1), after.transpose(0, 1)
+        context = self.norm(every).transpose(0, 1)
+        return context.to(latent.dtype), after.transpose(0, 1).to(latent.dtype)
 
     def context_of(self, memory: Float[Tensor, "b l m"]) -> Float[Tensor, "b m"]:
         """What was made of the last moment."""

@@ -129,9 +129,7 @@ class MemoryGlobalModel(nn.Module):
     ) -> Transition:
         context = self.dynamics.context_of(state.memory)
         sigmas = self.sigmas(denoising_steps)
-        latent = self.dynamics.next_latent(
-            state.latent, context, action, state.task, noise, sigmas
-        )
+        latent = self.dynamics.next_latent(state.latent, context, action, state.task, noise, sigmas)
         following = self._following(state, action, latent)
         return Transition(state=following, outcome=_outcome(self._judged(following)))
 

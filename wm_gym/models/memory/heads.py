@@ -70,7 +70,7 @@ class Heads(ModelMixin, ConfigMixin):
         log_error = 8 * torch.tanh(self.error(torch.cat([told, old.to(told)], dim=1)) / 8)
         said = [self.reward(told), self.progress(told), log_error]  # an exponential that is finite
         said += [] if self.end is None else [self.end(told)]
-        return torch.cat(said, dim=1)
+        return torch.cat(said, dim=1).to(latent.dtype)
 
     def judge(
         self,

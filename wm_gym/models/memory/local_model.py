@@ -102,9 +102,7 @@ class Follower(ModelMixin, ConfigMixin):
         outlook = self.dynamics
         return outlook.memory_size + outlook.latent_size + outlook.asked
 
-    def begin(
-        self, latent: Float[Tensor, "b d"], task: Int[Tensor, "b"]
-    ) -> Float[Tensor, "b f"]:
+    def begin(self, latent: Float[Tensor, "b d"], task: Int[Tensor, "b"]) -> Float[Tensor, "b f"]:
         outlook, n = self.dynamics, len(latent)
         asked = one_hot(task, outlook.asked).to(latent)
         nothing = latent.new_zeros(n, outlook.memory_size)

@@ -48,7 +48,9 @@ class Tokenizer(ModelMixin, ConfigMixin):
             nn.Conv2d(channels, 2 * channels, 3, 2, 1), _Block(2 * channels),
             nn.Conv2d(2 * channels, squeezed, 1),
         )  # fmt: skip
-        self.to_code = nn.Sequential(nn.Linear(every, width), nn.SiLU(), nn.Linear(width, code_size))
+        self.to_code = nn.Sequential(
+            nn.Linear(every, width), nn.SiLU(), nn.Linear(width, code_size)
+        )
         self.from_code = nn.Sequential(
             nn.Linear(code_size, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(),
             nn.Linear(width, every),
@@ -120,8 +122,8 @@ class Tokenizer(ModelMixin, ConfigMixin):
         told = patches.transpose(2, 3).reshape(len(frames), many * rows, many * columns, -1)
         unit = (told.to(self.dtype) - 127.5) / 127.5
         cells = self.encoder(unit.movedim(-1, 1))
-        code: Float[Tensor, "b n"] = self.to_code(cells.flatten(1).to(self.mean.dtype))
-        return code
+        dtype = self.mean.dtype
+        return self.to_code(cells.flatten(1).to(dtype)).to(dtype)
 
     def painted(self, code: Float[Tensor, "b n"]) -> Float[Tensor, "b c h w"]:
         (h, w, colours), (rows, columns) = self.frame_shape, self.cells
