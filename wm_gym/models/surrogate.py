@@ -19,10 +19,14 @@ from wm_gym.models.rewards import are_rare, reward_loss
 class Lent(Protocol):
     """What a kind lends: copies of its local model's dynamics and reward head."""
 
-    dynamics: nn.Module
-    reward: nn.Module
     action_size: int
     reward_scale: float
+
+    @property
+    def dynamics(self) -> nn.Module: ...
+
+    @property
+    def reward(self) -> nn.Module: ...
 
     def predict(
         self, features: Float[Tensor, "b f"], action: Float[Tensor, "b a"]

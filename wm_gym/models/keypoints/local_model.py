@@ -46,7 +46,7 @@ class KeypointLocalModel(ModelMixin, ConfigMixin):
 
     with c the `change_scale`. Features are (s, h). The eye, the memory and the posterior make up a
     filter: what it infers from frames is what policies see, so it never changes once trained.
-    `dynamics` and `reward` also give gradients, by a copy that may learn on (`RehearsingSurrogate`).
+    `dynamics` and `reward` also give gradients, by a copy that may learn on (`surrogate`).
     """
 
     @register_to_config

@@ -1,4 +1,4 @@
-"""The dynamics: a recurrent memory of latents and actions, and how the latent moves, by diffusion."""
+"""The dynamics: a recurrent memory of latents and actions, and the next latent by diffusion."""
 
 import torch
 from diffusers import ConfigMixin, ModelMixin

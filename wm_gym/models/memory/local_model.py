@@ -45,10 +45,8 @@ class Outlook(nn.Module):
 
     def parts(self, features: Float[Tensor, "b f"]) -> tuple[Tensor, Tensor, Tensor]:
         """Memory, latent, and the task where there are several."""
-        memory, latent, task = features.split(
-            [self.memory_size, self.latent_size, self.asked], dim=1
-        )
-        return memory, latent, task
+        m, d = self.memory_size, self.latent_size
+        return features[:, :m], features[:, m : m + d], features[:, m + d :]
 
     def expected(
         self, features: Float[Tensor, "b f"], action: Float[Tensor, "b a"]

@@ -84,12 +84,12 @@ class Tokenizer(ModelMixin, ConfigMixin):
     @property
     def dtype(self) -> torch.dtype:
         """Of the convolutions."""
-        return self.encoder[0].weight.dtype
+        return next(self.encoder.parameters()).dtype
 
     def cast(self, dtype: torch.dtype) -> None:
         """The layers between cells and code stay float32, as latents do."""
         for part in (self.encoder, self.decoder):
-            part.to(dtype=dtype, memory_format=torch.channels_last)
+            part.to(dtype).to(memory_format=torch.channels_last)
 
     @torch.no_grad()
     def standardise(self, mean: Float[Tensor, "d"], std: Float[Tensor, "d"]) -> None:
@@ -107,7 +107,7 @@ class Tokenizer(ModelMixin, ConfigMixin):
 
     def decode(self, latent: Float[Tensor, "b d"]) -> Seen:
         told = latent * self.std + self.mean
-        code, proprio = told.split([self.code_size, self.proprio_size], dim=1)
+        code, proprio = told[:, : self.code_size], told[:, self.code_size :]
         return Seen(frames=self.painted(code), proprio=proprio)
 
     def code_of(

@@ -75,7 +75,7 @@ class JudgingLoss:
         generator: torch.Generator,
     ) -> tuple[Tensor, Mapping[str, float]]:
         heads = cast(Heads, getattr(model, "module", model))
-        learned, held = (each.to(heads.reward[0].weight.device) for each in batch)
+        learned, held = (each.to(self.dynamics.device) for each in batch)
         losses, _ = self._judged(heads, learned, generator)
         with torch.no_grad():
             _, off = self._judged(heads, held, generator)

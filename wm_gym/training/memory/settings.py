@@ -106,6 +106,9 @@ class MemoryTraining(Training):
     local_width: int = 256
     """Units in a layer of the local model."""
 
+    local_head_width: int = 192
+    """Units in a layer of the local model's heads."""
+
     head_width: int = 128
     """Units in a layer of the heads."""
 
@@ -116,7 +119,8 @@ class MemoryTraining(Training):
             tokenizer_width=self.tokenizer_width, memory=self.memory, layers=self.layers,
             width=self.width, blocks=self.blocks, rollout=self.rollout,
             local_memory=self.local_memory, local_width=self.local_width,
-            head_width=self.head_width, longest_hidden=self.remembering.longest_hidden,
+            local_head_width=self.local_head_width, head_width=self.head_width,
+            longest_hidden=self.remembering.longest_hidden,
             steps=self.following.steps,
         )  # fmt: skip
         check_least(
@@ -165,6 +169,7 @@ def sizes_of(config: MemoryTraining, dataset: Dataset) -> dict[str, dict[str, An
             **acts,
             "memory": config.local_memory,
             "width": config.local_width,
+            "head_width": config.local_head_width,
             "reward_mean": mean,
             "reward_scale": scale,
         },
@@ -207,8 +212,8 @@ PRESETS = {
             data=UNSET, out=UNSET, code_size=16, channels=16, tokenizer_width=32, memory=32,
             width=32, blocks=1, prefill=8, starts=8, start_windows=4, logged=8, tokenizer=_FEW,
             tokenizer_sequence=6, dynamics=_FEW, sequence=16, heads=_FEW, judged=12, rollout=4,
-            head_width=32, local_model=_FEW, local_sequence=10, local_memory=16,
-            local_width=32,
+            head_width=32, local_head_width=32, local_model=_FEW, local_sequence=10,
+            local_memory=16, local_width=32,
         ),
     ),
     "quick": (
