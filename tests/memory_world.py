@@ -2,6 +2,7 @@
 
 import torch
 
+from wm_gym.models.logged import Logged
 from wm_gym.models.memory.dynamics import Dynamics
 from wm_gym.models.memory.heads import Heads
 from wm_gym.models.memory.kind import assembled
@@ -29,3 +30,12 @@ def fresh(frame_shape, *, action_size=3, prefill=3, proprio_size=0, tasks=1, end
             heads.end[-1].bias -= 1.0
     parts = {"tokenizer": tokenizer, "dynamics": dynamics, "heads": heads, "local_model": follower}
     return assembled(parts)
+
+
+def logged_of(local_model, *, windows=3, length=5):
+    rng = torch.Generator().manual_seed(0)
+    return Logged(
+        embedding=torch.randn(windows, length, local_model.embedding_size, generator=rng),
+        action=torch.rand(windows, length - 1, local_model.action_size, generator=rng) * 2 - 1,
+        reward=-torch.rand(windows, length - 1, generator=rng),
+    )

@@ -74,7 +74,10 @@ def made(kind):
         frames, felt = (np.stack([each[name] for each in seen]) for name in ("pixels", "agent_pos"))
         starts.append(Start(frames=frames, action=action, felt=felt, task=number % 2))
     card = Card(system="TwoRings", facts={"made": "at random"})
-    return WorldModel(*both, card=card, starts=Starts.pack(starts)).eval().requires_grad_(False)
+    model = WorldModel(*both, card=card, starts=Starts.pack(starts)).eval().requires_grad_(False)
+    if kind == "memory":  # whose surrogate rehearses
+        model.logged = memory_world.logged_of(model.local_model)
+    return model
 
 
 def single(model, **kwargs):
