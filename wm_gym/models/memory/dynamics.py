@@ -54,6 +54,12 @@ class Dynamics(ModelMixin, ConfigMixin):
         self.out = nn.Linear(width, latent_size)
         nn.init.zeros_(self.out.weight)
 
+    def train(self, mode: bool = True) -> "Dynamics":
+        """The GRU has no dropout, and on a GPU has gradients in this mode alone."""
+        super().train(mode)
+        self.gru.train()
+        return self
+
     @property
     def device(self) -> torch.device:
         return self.out.weight.device  # diffusers' own search takes 0.2 ms

@@ -89,7 +89,8 @@ class Tokenizer(ModelMixin, ConfigMixin):
     def cast(self, dtype: torch.dtype) -> None:
         """The layers between cells and code stay float32, as latents do."""
         for part in (self.encoder, self.decoder):
-            part.to(dtype).to(memory_format=torch.channels_last)
+            part.to(dtype)
+        self.to(memory_format=torch.channels_last)
 
     @torch.no_grad()
     def standardise(self, mean: Float[Tensor, "d"], std: Float[Tensor, "d"]) -> None:

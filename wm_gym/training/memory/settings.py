@@ -64,7 +64,7 @@ class MemoryTraining(Training):
     """How the global model is told each number of an action: as it is, or as shares of bins."""
 
     tokenizer: Optimisation = field(
-        default_factory=lambda: Optimisation(updates=45_000, batch_size=12, warmup=200)
+        default_factory=lambda: Optimisation(updates=40_000, batch_size=12, warmup=200)
     )
     """Part 1 of 4: frames to codes, and back; codes that can be foreseen."""
 
@@ -73,7 +73,7 @@ class MemoryTraining(Training):
     """Frames in a row of each sample that the tokenizer learns from."""
 
     dynamics: Optimisation = field(
-        default_factory=lambda: Optimisation(updates=40_000, batch_size=24, weight_decay=0.02)
+        default_factory=lambda: Optimisation(updates=36_000, batch_size=24, weight_decay=0.02)
     )
     """Part 2 of 4: the memory, and the diffusion model that predicts the next code."""
 
@@ -221,9 +221,9 @@ PRESETS = {
         MemoryTraining(
             data=UNSET, out=UNSET,
             tokenizer=Optimisation(updates=2_500, batch_size=12, warmup=200),
-            dynamics=Optimisation(updates=2_500, batch_size=24, weight_decay=0.02),
-            heads=Optimisation(updates=600, batch_size=32),
-            local_model=Optimisation(updates=800, batch_size=32),
+            dynamics=Optimisation(updates=2_000, batch_size=24, weight_decay=0.02),
+            heads=Optimisation(updates=400, batch_size=32),
+            local_model=Optimisation(updates=500, batch_size=32),
         ),
     ),
     "full": (
