@@ -1,4 +1,5 @@
-"""A second kind of world model passes everything that is not of one kind: see `token_kind`."""
+"""Kinds other than the first pass everything that is not of one kind: `token_kind`, which is as
+small as can be, and `memory`."""
 
 import copy
 import json
@@ -8,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import gymnasium as gym
+import memory_world
 import numpy as np
 import pytest
 import token_kind
@@ -40,12 +42,29 @@ OBS_TYPES = ["pixels", "latent", "dict"]
 GRADIENTS = ["surrogate", "none", "diffusion"]
 
 
+MAKE = {
+    "tokens": lambda: token_kind.fresh(TWO_RINGS.frame_shape, 3, 3, True),
+    "memory": lambda: memory_world.fresh(
+        TWO_RINGS.frame_shape, action_size=3, prefill=3, proprio_size=2, tasks=2
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=["tokens", "memory"])
+def model(request):
+    return made(request.param)
+
+
 @pytest.fixture(scope="module")
-def model():
+def tokens():
+    return made("tokens")
+
+
+def made(kind):
     """Untrained; some starts of one frame, some of more, of both tasks."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        both = token_kind.fresh(TWO_RINGS.frame_shape, 3, 3, True)
+        both = MAKE[kind]()
     rng, starts = np.random.default_rng(0), []
     for number in range(6):
         env = gym.make("Real-TwoRings-v0", obs_type="dict", task=number % 2)
@@ -55,7 +74,10 @@ def model():
         frames, felt = (np.stack([each[name] for each in seen]) for name in ("pixels", "agent_pos"))
         starts.append(Start(frames=frames, action=action, felt=felt, task=number % 2))
     card = Card(system="TwoRings", facts={"made": "at random"})
-    return WorldModel(*both, card=card, starts=Starts.pack(starts)).eval().requires_grad_(False)
+    model = WorldModel(*both, card=card, starts=Starts.pack(starts)).eval().requires_grad_(False)
+    if kind == "memory":  # whose surrogate rehearses
+        model.logged = memory_world.logged_of(model.local_model)
+    return model
 
 
 def single(model, **kwargs):
@@ -95,8 +117,8 @@ def test_it_is_registered_beside_the_first():
         kind_named("voxels")
 
 
-def test_a_folder_is_saved_and_loaded_with_its_kind(model, tmp_path):
-    model.save_pretrained(tmp_path / "it")
+def test_a_folder_is_saved_and_loaded_with_its_kind(tokens, tmp_path):
+    tokens.save_pretrained(tmp_path / "it")
     config = json.loads((tmp_path / "it" / "config.json").read_bytes())
     assert config["kind"] == "tokens"
     assert {name: part["class"] for name, part in config["parts"].items()} == {
@@ -104,8 +126,8 @@ def test_a_folder_is_saved_and_loaded_with_its_kind(model, tmp_path):
     }  # fmt: skip
     again = WorldModel.from_pretrained(tmp_path / "it")
     assert again.kind.name == "tokens"
-    assert again.spec == model.spec
-    one, other = single(model, obs_type="dict"), single(again, obs_type="dict")
+    assert again.spec == tokens.spec
+    one, other = single(tokens, obs_type="dict"), single(again, obs_type="dict")
     same(one.reset(seed=0), other.reset(seed=0))
     for action in acts(one, 4):
         same(one.step(action), other.step(action))
@@ -119,23 +141,23 @@ def test_a_folder_is_saved_and_loaded_with_its_kind(model, tmp_path):
         ({"kind": "keypoints"}, "parts are .*expected .*autoencoder"),
     ],
 )
-def test_a_folder_of_another_kind_is_refused(model, tmp_path, change, reason):
-    model.save_pretrained(tmp_path / "it")
+def test_a_folder_of_another_kind_is_refused(tokens, tmp_path, change, reason):
+    tokens.save_pretrained(tmp_path / "it")
     file = tmp_path / "it" / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_bytes()), **change}))
     with pytest.raises(ValueError, match=reason):
         WorldModel.from_pretrained(tmp_path / "it")
 
 
-def test_starts_that_are_not_of_the_model_are_refused(model):
+def test_starts_that_are_not_of_the_model_are_refused(tokens):
     with pytest.raises(ValueError, match=r"proprioception is of shape .* expected 2"):
-        Starts.pack([Start(frames=s.frames, action=s.action) for s in model.starts]).check(
-            model.spec
+        Starts.pack([Start(frames=s.frames, action=s.action) for s in tokens.starts]).check(
+            tokens.spec
         )
     with pytest.raises(ValueError, match=r"tasks are .* expected one a window"):
         Starts.pack(
-            [Start(frames=s.frames, action=s.action, felt=s.felt, task=5) for s in model.starts]
-        ).check(model.spec)
+            [Start(frames=s.frames, action=s.action, felt=s.felt, task=5) for s in tokens.starts]
+        ).check(tokens.spec)
 
 
 # The contract
@@ -237,10 +259,10 @@ def test_some_are_reset_and_others_go_on(model):
 # Memory and prefill
 
 
-def test_all_given_frames_are_looked_at_and_none_is_made_up(model):
+def test_all_given_frames_are_looked_at_and_none_is_made_up(tokens):
     """A memory remembers what led to equal last frames."""
-    env = single(model)
-    start = model.starts[5]
+    env = single(tokens)
+    start = tokens.starts[5]
     assert len(start.frames) == 3
     given = {"frames": start.frames, "actions": start.action, "agent_pos": start.felt}
     last = {"frames": start.frames[-1:], "agent_pos": start.felt[-1:]}
@@ -288,15 +310,15 @@ def test_each_environment_can_have_its_own_task(model, env_id):
         env.reset(options={"task": [0, 1]})
 
 
-def test_frames_can_be_given_for_a_task_that_has_no_start(model):
+def test_frames_can_be_given_for_a_task_that_has_no_start(tokens):
     far = WorldModel(
-        model.global_model, model.local_model, card=model.card,
-        starts=Starts.pack([start for start in model.starts if start.task == 0]),
+        tokens.global_model, tokens.local_model, card=tokens.card,
+        starts=Starts.pack([start for start in tokens.starts if start.task == 0]),
     )  # fmt: skip
     env = single(far)
     with pytest.raises(ValueError, match=r"no starts of task 1 \(corner\)"):
         env.reset(options={"task": 1})
-    _, info = env.reset(options={"task": 1, "frames": model.starts[0].frames[:1]})
+    _, info = env.reset(options={"task": 1, "frames": tokens.starts[0].frames[:1]})
     assert info["task"] == 1
 
 
@@ -306,9 +328,9 @@ def test_a_threshold_that_is_asked_for_is_what_success_is(model):
     assert env.step(acts(env, 1)[0])[4]["is_success"].all()
 
 
-def test_pictures_alone_are_not_wrapped_for_a_model_that_asks_for_more(model):
+def test_pictures_alone_are_not_wrapped_for_a_model_that_asks_for_more(tokens):
     with pytest.raises(ValueError, match="make the environment itself with obs_type='latent'"):
-        LatentObservation(gym.make("Real-TwoRings-v0"), model)
+        LatentObservation(gym.make("Real-TwoRings-v0"), tokens)
 
 
 def test_a_model_of_other_tasks_than_the_system_is_refused(model):
@@ -351,15 +373,15 @@ def test_the_same_dream_is_worth_something_else_in_the_other_task(model):
     assert info["progress"][0] != info["progress"][1]
 
 
-def test_success_and_ends_are_what_the_model_says(model):
-    env = vector(model, 8, horizon=1000, autoreset_mode="Disabled", ends=False)
+def test_success_and_ends_are_what_the_model_says(tokens):
+    env = vector(tokens, 8, horizon=1000, autoreset_mode="Disabled", ends=False)
     env.reset(seed=0)
     info = env.step(acts(env, 1)[0])[4]
     state = env.dreams.state
-    said = model.global_model.dynamics.said(state["memory"][0], state["task"])
+    said = tokens.global_model.dynamics.said(state["memory"][0], state["task"])
     np.testing.assert_array_equal(info["is_success"], (said[2] > 0.2).numpy())
     assert env.can_terminate is False
-    assert vector(model).can_terminate is True
+    assert vector(tokens).can_terminate is True
 
 
 def test_a_real_system_with_two_tasks_judges_each_by_its_own():
@@ -444,17 +466,25 @@ def test_refreshing_changes_gradients_and_no_value(model):
 # All the way: log, train, judge, show, learn
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+@pytest.fixture(scope="module", params=["tokens", "memory"])
+def trained(tmp_path_factory, request):
     """The folder of a run, and of the data it learned from."""
-    home = tmp_path_factory.mktemp("tokens")
+    home = tmp_path_factory.mktemp(request.param)
     recipe = Recipe(env_id="two_tasks:Real-TwoRings-v0", episodes=6, steps=12, proprioception=True)
     assert len(list(collect_episodes(recipe, home / "data", workers=1))) == 6
-    config = named(*recipes())["tokens-tiny"][1]
-    assert isinstance(config, TokenTraining)
-    settings = {"data": home / "data", "out": home / "run", "starts": 6, "logged": 3}
-    alone(TokenTraining(**settings))
+    alone(config_of(home))
     return home
+
+
+def config_of(home):
+    """Its name is in the folder's."""
+    kind = "memory" if home.name.startswith("memory") else "tokens"
+    config = named(*recipes())[f"{kind}-tiny"][1]
+    settings = {"data": home / "data", "out": home / "run", "starts": 6, "logged": 3}
+    if kind == "memory":
+        return replace(config, **settings, start_windows=3, prefill=3)
+    assert isinstance(config, TokenTraining)
+    return TokenTraining(**settings)
 
 
 def alone(config):
@@ -468,7 +498,7 @@ def test_a_trained_one_knows_tasks_and_proprioception(trained):
     dataset = Dataset.open(trained / "data")
     assert len(dataset.tasks) == 2
     model = WorldModel.from_pretrained(trained / "run" / "world-model")
-    assert model.kind.name == "tokens"
+    assert model.kind.name in MAKE
     assert (model.spec.tasks, model.spec.proprio_size) == (2, 2)
     assert {start.task for start in model.starts} == {0, 1}
     assert model.logged.task is not None
@@ -493,7 +523,7 @@ def test_training_goes_on_where_it_was(trained, capsys):
     """Everything is there: nothing is trained, and the same is written."""
     file = trained / "run" / "world-model" / "dynamics.safetensors"
     before = file.read_bytes()
-    alone(TokenTraining(data=trained / "data", out=trained / "run", starts=6, logged=3))
+    alone(config_of(trained))
     assert file.read_bytes() == before
     assert "world model:" in capsys.readouterr().out
 
@@ -516,7 +546,7 @@ def test_it_is_judged_released_and_shown(trained, monkeypatch):
     assert {"psnr", "reward", "coverage", "uncertainty"} <= set(figures["figures"])
     release(Path("run"), Path("released"), fidelity=Path("fidelity/fidelity.json"))
     card = Path("released/README.md").read_text()
-    assert "A recurrent model of a picture's tokens" in card
+    assert WorldModel.from_pretrained("released").kind.summary in card
     report(Report(world_model="released", out=Path("report.html")))
     page = Path("report.html").read_text()
     assert "tokenizer" in page
@@ -558,9 +588,9 @@ def test_the_real_system_is_seen_as_the_dream_is(trained):
     assert obs.shape == (local.feature_size,)
 
 
-def test_noise_has_the_shape_that_the_model_asks_for(model):
-    assert model.spec.noise_shape == (GRID, GRID, 8)
-    env = vector(model)
+def test_noise_has_the_shape_that_the_model_asks_for(tokens):
+    assert tokens.spec.noise_shape == (GRID, GRID, 8)
+    env = vector(tokens)
     env.reset(seed=0)
     one = env.step(acts(env, 1)[0])[0]
     env.reset(seed=7)

@@ -28,9 +28,9 @@ from wm_gym.systems import Bounds, Origin
 from wm_gym.systems.cells import cell_of
 from wm_gym.training.checkpoint import load_checkpoint
 from wm_gym.training.keypoints import stages
-from wm_gym.training.keypoints.heads import silenced
 from wm_gym.training.keypoints.settings import KeypointTraining as Train
 from wm_gym.training.keypoints.settings import check_data, context_of, patch_of
+from wm_gym.training.rewards import silenced
 
 ROOT = Path(__file__).parent.parent
 ORIGIN = Origin(

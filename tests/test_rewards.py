@@ -15,7 +15,7 @@ from wm_gym.evaluation.rewards import reward_bands, reward_errors, rewards_of, r
 from wm_gym.models.keypoints.denoiser import Denoiser
 from wm_gym.models.keypoints.heads import Heads
 from wm_gym.models.keypoints.local_model import KeypointLocalModel
-from wm_gym.models.keypoints.surrogate import KeypointSurrogate
+from wm_gym.models.keypoints.surrogate import surrogate_of
 from wm_gym.models.logged import Logged
 from wm_gym.models.rewards import are_rare, rare_rewards, reward_loss
 from wm_gym.models.trees import rows
@@ -164,7 +164,7 @@ def test_the_local_model_says_what_a_rare_event_pays(events, dreamer, rare):
 
 def test_refreshing_keeps_to_what_a_rare_event_pays(events):
     local_model = filtering(events)
-    surrogate = KeypointSurrogate(local_model, events.logged, learning_rate=1e-2)
+    surrogate = surrogate_of(local_model, events.logged, learning_rate=1e-2)
     steps, draw = events.logged.transitions(local_model), torch.Generator().manual_seed(0)
     for _ in range(UPDATES):
         surrogate.refresh(rows(steps, torch.randint(len(steps), (512,), generator=draw)))

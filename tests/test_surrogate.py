@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny_world import make_logged, make_world_model
 
-from wm_gym.models.keypoints.surrogate import KeypointSurrogate
+from wm_gym.models.keypoints.surrogate import surrogate_of
 from wm_gym.models.protocol import Transitions
 
 
@@ -160,7 +160,7 @@ def trained(**kwargs):
         torch.manual_seed(0)
         logged = make_logged(local_model, windows=16, length=9)
     logged = type(logged)(embedding=still.clone(), action=logged.action, reward=logged.reward)
-    surrogate = KeypointSurrogate(local_model, logged, learning_rate=3e-3, **kwargs)
+    surrogate = surrogate_of(local_model, logged, learning_rate=3e-3, **kwargs)
     old = logged.transitions(local_model)
     for _ in range(200):
         surrogate.refresh(old)
@@ -325,4 +325,4 @@ def test_logged_steps_are_lent_out_as_the_filter_sees_them():
     assert torch.equal(lent["obs"], known.features)
     assert torch.equal(lent["next_obs"], known.next_features)
     env.refresh({name: values[:8] for name, values in lent.items()})  # named as it takes them
-    assert KeypointSurrogate(model.local_model, None).logged() is None
+    assert surrogate_of(model.local_model, None).logged() is None

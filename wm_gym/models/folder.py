@@ -1,7 +1,7 @@
 """A world model on disk: a folder that is checked before anything in it is believed.
 
 config.json              what the parts are, whose world it is, where it comes from, how good it is
-<part>.safetensors       the weights of each part of its kind, float32
+<part>.safetensors       the weights of each part of its kind, float32; float16 where that is exact
 starts.safetensors       real windows to begin from (may be absent)
 logged.safetensors       what was logged, for rehearsing (may be absent)
 README.md, curves.png    the model card (may be absent)
@@ -253,7 +253,8 @@ def check_part(name: str, part: Any, known: Part) -> None:
 
 
 def _check_setting(name: str, value: Any, default: Any) -> None:
-    """The default tells what a setting is: a text, a count, sizes, a scale (not 0), a number."""
+    """The default tells what a setting is: a text, a count (0 where that is the default), sizes, a
+    scale (not 0), a number."""
     if isinstance(default, tuple):
         if not isinstance(value, list) or len(value) != len(default):
             raise ValueError(f"{name} is {_shown(value)}, expected {len(default)} numbers")
@@ -265,8 +266,9 @@ def _check_setting(name: str, value: Any, default: Any) -> None:
         raise ValueError(f"{name} is {_shown(value)}, expected a {type(default).__name__}")
     if isinstance(default, str) and len(value) > LONGEST_NAME:
         raise ValueError(f"{name} is {_shown(value)}, expected up to {LONGEST_NAME} letters")
-    if type(default) is int and not 1 <= value <= LARGEST_NUMBER:
-        raise ValueError(f"{name} is {_shown(value)}, expected 1 to {LARGEST_NUMBER}")
+    least = min(default, 1) if type(default) is int else 1
+    if type(default) is int and not least <= value <= LARGEST_NUMBER:
+        raise ValueError(f"{name} is {_shown(value)}, expected {least} to {LARGEST_NUMBER}")
     if isinstance(default, float):
         low, high = SCALES if default else (-SCALES[1], SCALES[1])
         if not low <= value <= high:
@@ -288,7 +290,7 @@ def _loaded(
 ) -> nn.Module:
     path = folder / f"{name}.safetensors"
     shapes = {k: list(v.shape) for k, v in on_paper.state_dict().items()}
-    tensors = _tensors(path, {k: ("F32", shape) for k, shape in shapes.items()}, digests)
+    tensors = _tensors(path, {k: (FRACTIONS, shape) for k, shape in shapes.items()}, digests)
     with _named(path):
         for key, tensor in tensors.items():
             if not torch.isfinite(tensor).all():
@@ -300,7 +302,9 @@ def _loaded(
 
 
 Expected = Mapping[str, tuple[str, list[int] | None]]
-"""Name of each tensor to its type and shape; None stands for any."""
+"""Name of each tensor to its type, or types, and shape; None stands for any."""
+
+FRACTIONS = "F32 or F16"
 
 
 def _tensors(
@@ -337,7 +341,7 @@ def _bytes(key: str, entry: Any, dtype: str, shape: list[int] | None) -> int:
     """How many the header gives a tensor, which must be of this type and shape."""
     match entry:
         case {"dtype": found, "shape": list(sizes), "data_offsets": [int(begin), int(end)]}:
-            if found == dtype and shape in (None, sizes):
+            if found in dtype.split(" or ") and shape in (None, sizes):
                 return end - begin
     raise ValueError(f"{key} is {_shown(entry)}, expected {dtype} {shape or ''}")
 
@@ -355,14 +359,14 @@ def _starts(path: Path, world_model: WorldModel, digests: Mapping[str, Any]) -> 
     return starts
 
 
-LOGGED_DTYPES = {"embedding": "F32", "action": "F32", "reward": "F32"}
+LOGGED_DTYPES = {"embedding": FRACTIONS, "action": "F32", "reward": "F32"}
 LOGGED_TOO = {"task": "I64"}
 
 
 def _logged(path: Path, world_model: WorldModel, digests: Mapping[str, Any]) -> Logged:
     tensors = _tensors(path, _types(LOGGED_DTYPES), digests, _types(LOGGED_TOO))
     with _named(path):
-        logged = Logged(**tensors)
+        logged = Logged(**{**tensors, "embedding": tensors["embedding"].float()})
         logged.check(world_model.local_model, world_model.spec.tasks)
     return logged
 

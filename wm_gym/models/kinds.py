@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from wm_gym.models.keypoints.kind import KEYPOINTS
 from wm_gym.models.kind import Kind
+from wm_gym.models.memory.kind import MEMORY
 
 if TYPE_CHECKING:
     from wm_gym.models.world_model import WorldModel
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 DEFAULT = KEYPOINTS.name
 """Of folders that name none."""
 
-_KINDS = {KEYPOINTS.name: KEYPOINTS}
+_KINDS = {kind.name: kind for kind in (KEYPOINTS, MEMORY)}
 
 
 @cache

@@ -21,6 +21,9 @@ from wm_gym.programs.machine import cores
 from wm_gym.programs.progress import Bar
 
 NUM_ENVS = 64
+WHOLE = ("reset", "step", "world", "transition", "painting")
+"""What is made of parts that are timed, too."""
+
 MATMUL = (4096, 512, 512)
 """Rows, inner and columns of a product that stands for the machine's limit."""
 
@@ -44,8 +47,8 @@ class Clock:
     def parts(self) -> dict[str, float]:
         """Milliseconds of each part of a step; the shell is what no other part took."""
         took = {part: np.array(seconds) for part, seconds in self.seconds.items()}
-        parts = {part: took[part] for part in ("noise", "denoiser", "heads", "painter")}
-        parts["uint8"] = took["world"] - took["transition"] - took["painter"]
+        parts = {part: times for part, times in took.items() if part not in WHOLE}
+        parts["uint8"] = took["world"] - took["transition"] - took["painting"]
         parts["environment shell"] = took["step"] - sum(parts.values())
         return {part: 1e3 * float(np.median(times)) for part, times in parts.items()}
 
@@ -94,6 +97,7 @@ def _clocked(model: WorldModel, seconds: float, title: str) -> Clock:
     for owner, method, part in (
         *model.kind.timed(model.global_model, model.local_model),
         (model, "step", "transition"),
+        (model, "decode", "painting"),
         (env._episodes.world, "dreamt", "world"),  # a transition, a painted frame, its colours
     ):
         clock.watch(owner, method, part)

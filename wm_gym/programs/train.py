@@ -65,7 +65,10 @@ def train(config: Annotated[TrainOfPreset, tyro.conf.arg(name="")]) -> None:
             facts={**_facts(config, dataset), **trained.facts},
             origin=origin_of(dataset),
         ),
-        starts=choose_starts(dataset, trained.global_model.spec, count=config.starts, seed=0),
+        starts=choose_starts(
+            dataset, trained.global_model.spec, count=config.starts, seed=0,
+            windows=config.start_windows,
+        ),
         logged=trained.logged,
     )  # fmt: skip
     world_model.save_pretrained(config.out / WORLD_MODEL)

@@ -39,6 +39,10 @@ class Training:
     starts: int = 1024
     """Logged frames to keep with the model, which its episodes can begin from."""
 
+    start_windows: int | None = None
+    """How many of these are windows of as many frames as the model looks back on, the others being
+    first frames; without it half of them."""
+
     logged: int = 512
     """Logged sequences to keep with the model, for agents that train its local model further."""
 
@@ -48,6 +52,10 @@ class Training:
     def __post_init__(self) -> None:
         check_least(1, starts=self.starts, logged=self.logged)
         check_least(0, save_minutes=self.save_minutes)
+        if self.start_windows is not None and not 0 <= self.start_windows <= self.starts:
+            raise ValueError(
+                f"start_windows is {self.start_windows}, expected 0 to the {self.starts} starts"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

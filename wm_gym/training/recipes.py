@@ -1,10 +1,11 @@
 """The registry of recipes: how a world of each kind is trained."""
 
 from wm_gym.models.kinds import plug_in
-from wm_gym.training.keypoints.stages import RECIPE
+from wm_gym.training.keypoints.stages import RECIPE as KEYPOINTS
+from wm_gym.training.memory.stages import RECIPE as MEMORY
 from wm_gym.training.recipe import Recipe, Training
 
-_RECIPES = {RECIPE.kind: RECIPE}
+_RECIPES = {recipe.kind: recipe for recipe in (KEYPOINTS, MEMORY)}
 
 
 def register_recipe(recipe: Recipe) -> None:

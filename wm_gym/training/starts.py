@@ -8,10 +8,12 @@ from wm_gym.models.protocol import ModelSpec
 from wm_gym.models.starts import Starts
 
 
-def choose_starts(dataset: Dataset, spec: ModelSpec, *, count: int, seed: int) -> Starts:
+def choose_starts(
+    dataset: Dataset, spec: ModelSpec, *, count: int, seed: int, windows: int | None = None
+) -> Starts:
     """Half of them are first frames of episodes, all that a real system offers at reset; the other
-    half are windows from anywhere, as even over the episodes as can be. None is an end.
-    Proprioception and tasks are kept only where the model knows them."""
+    half, or so many, are windows from anywhere, as even over the episodes as can be. None is an
+    end. Proprioception and tasks are kept only where the model knows them."""
     context = spec.prefill
     rng = np.random.default_rng(seed)
     episodes = rng.permutation(len(dataset))
@@ -20,7 +22,8 @@ def choose_starts(dataset: Dataset, spec: ModelSpec, *, count: int, seed: int) -
     starts = []
     for i, entry in enumerate(chosen):
         span = int(entry["length"]) - context - int(ended[i % len(ended)])
-        if i % 2 or span < 0:
+        alone = i % 2 if windows is None else i >= windows
+        if alone or span < 0:
             rows = np.array([entry["start"]])
         else:
             rows = entry["start"] + rng.integers(span + 1) + np.arange(context)

@@ -17,7 +17,7 @@ from wm_gym.models.networks import Residual, network
 from wm_gym.models.protocol import Seen
 
 if TYPE_CHECKING:
-    from wm_gym.models.keypoints.surrogate import KeypointSurrogate
+    from wm_gym.models.surrogate import RehearsingSurrogate
 
 SUREST_PRIOR, SUREST_POSTERIOR = 0.1, 0.01
 """The least deviations there are, in units of `change_scale`: surer than that none need be."""
@@ -46,7 +46,7 @@ class KeypointLocalModel(ModelMixin, ConfigMixin):
 
     with c the `change_scale`. Features are (s, h). The eye, the memory and the posterior make up a
     filter: what it infers from frames is what policies see, so it never changes once trained.
-    `dynamics` and `reward` also give gradients, by a copy that may learn on (`KeypointSurrogate`).
+    `dynamics` and `reward` also give gradients, by a copy that may learn on (`surrogate`).
     """
 
     @register_to_config
@@ -193,10 +193,10 @@ class KeypointLocalModel(ModelMixin, ConfigMixin):
         frames = global_model.autoencoder.decode(self.reconstruct(features))
         return Seen(frames=frames, proprio=features.new_zeros(len(features), 0))
 
-    def surrogate(self, logged: Logged | None) -> "KeypointSurrogate":
-        from wm_gym.models.keypoints.surrogate import KeypointSurrogate
+    def surrogate(self, logged: Logged | None) -> "RehearsingSurrogate":
+        from wm_gym.models.keypoints.surrogate import surrogate_of
 
-        return KeypointSurrogate(self, logged)
+        return surrogate_of(self, logged)
 
     def _scaled(self, features: Float[Tensor, "b f"]) -> Float[Tensor, "b f"]:
         return scaled(features, self.stochastic_size, self.config.scale)

@@ -1,48 +1,29 @@
-"""The copy of a local model that lends its gradients, and goes on learning where a policy goes."""
+"""What a keypoint world lends its gradients by."""
 
 import copy
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
 
-import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from wm_gym.models import trees
 from wm_gym.models.keypoints.local_model import KeypointLocalModel, reward_of
 from wm_gym.models.logged import Logged
-from wm_gym.models.protocol import Transitions
-from wm_gym.models.rewards import are_rare, reward_loss
+from wm_gym.models.surrogate import RehearsingSurrogate, soft
 
 
-class KeypointSurrogate:
-    """Dynamics and reward for gradients alone: nothing that a dream returns is computed by them.
+class KeypointLent:
+    """Copies of the local model's dynamics and reward head."""
 
-    `refresh` trains them on given transitions and as many logged ones, so that they learn the new
-    and keep the old.
-    """
-
-    def __init__(
-        self, local_model: KeypointLocalModel, logged: Logged | None, *, learning_rate: float = 5e-5
-    ) -> None:
+    def __init__(self, local_model: KeypointLocalModel) -> None:
         self.config = local_model.config
         self.action_size = local_model.action_size
         self.reward_scale = float(local_model.config.reward_scale)
         self.stochastic = local_model.stochastic_size
-        self.dynamics = copy.deepcopy(local_model.dynamics).requires_grad_(False)
-        self.reward = copy.deepcopy(local_model.reward).requires_grad_(False)
-        self._local_model, self._logged = local_model, logged
-        self._rare = logged is not None and are_rare(logged.reward)
-        self._rehearsed: Transitions | None = None
-        self._generator = torch.Generator().manual_seed(0)
-        self._parameters = [*self.dynamics.parameters(), *self.reward.parameters()]
-        self.optimiser = torch.optim.Adam(self._parameters, learning_rate, betas=(0.9, 0.99))
+        self.dynamics = copy.deepcopy(local_model.dynamics)
+        self.reward = copy.deepcopy(local_model.reward)
 
     def predict(
         self, features: Float[Tensor, "b f"], action: Float[Tensor, "b a"]
     ) -> Float[Tensor, "b f"]:
-        """Differentiable in both."""
         predicted: Float[Tensor, "b f"] = self.dynamics(features, action).features
         return predicted
 
@@ -51,117 +32,14 @@ class KeypointSurrogate:
     ) -> Float[Tensor, "b"]:
         return reward_of(self.reward, next_features, action, self.config)
 
-    def refresh(self, batch: Transitions) -> dict[str, float]:
-        """One optimiser step; what it says is of the batch, before the step.
-
-        FloatingPointError where gradients are not finite, and then nothing has changed.
-        """
-        if self._logged is None:
-            raise ValueError(
-                "this world model has no logged transitions to rehearse: train one with "
-                "`wm-gym train`, which keeps some"
-            )
-        rehearsed = self._remembered(self._logged)
-        drawn = self._generator.get_state()
-        pick = torch.randint(len(rehearsed), (len(batch),), generator=self._generator)
-        both = trees.joined([batch, trees.rows(rehearsed, pick)])
-        with self._learning():
-            missed, reward = self.missed(both)
-            none = torch.zeros_like(reward)
-            loss = missed.mean() + reward_loss(reward, none, rare=self._rare, delta=0.1)
-            loss.backward()  # type: ignore[no-untyped-call]
-            norm = nn.utils.clip_grad_norm_(self._parameters, 1.0)
-            if not torch.isfinite(loss + norm):
-                self._generator.set_state(drawn)
-                raise FloatingPointError(
-                    f"the batch has a loss of {loss.item()} and gradients of norm {norm.item()}, "
-                    "expected finite ones: its numbers are too large"
-                )
-            self.optimiser.step()
-        missed, reward = missed.detach(), reward.detach()
-        return {
-            "missed": float(missed[: len(batch)].mean()),
-            "missed_logged": float(missed[len(batch) :].mean()),
-            "reward_error": float(reward[: len(batch)].abs().mean()) * self.config.reward_scale,
-        }
-
-    def modules(self) -> tuple[nn.Module, nn.Module]:
-        return self.dynamics, self.reward
-
-    def logged(self) -> dict[str, Tensor] | None:
-        """The logged steps it rehearses, named as `refresh` of an environment takes them."""
-        if self._logged is None:
-            return None
-        steps = self._remembered(self._logged)
-        return {
-            "obs": steps.features, "action": steps.action, "reward": steps.reward,
-            "next_obs": steps.next_features,
-        }  # fmt: skip
-
-    def _remembered(self, logged: Logged) -> Transitions:
-        if self._rehearsed is None:
-            self._rehearsed = logged.transitions(self._local_model)
-        return self._rehearsed
-
-    @contextmanager
-    def _learning(self) -> Iterator[None]:
-        """Within, parameters have gradients; outside, never."""
-        try:
-            for parameter in self._parameters:
-                parameter.requires_grad_(True)
-            with torch.enable_grad():
-                yield
-        finally:
-            for parameter in self._parameters:
-                parameter.requires_grad_(False).grad = None
-
-    def missed(self, batch: Transitions) -> tuple[Float[Tensor, "b"], Float[Tensor, "b"]]:
-        """How far the next features and the reward are off, each in units of its own change."""
+    def apart(self, off: Float[Tensor, "b f"]) -> Float[Tensor, "b"]:
         s = self.stochastic
-        off = self.predict(batch.features, batch.action) - batch.next_features
         moved = (off[:, :s] / self.config.change_scale).square().mean(1)
-        memory = off[:, s:].square().mean(1)
-        reward = self.reward_of(batch.next_features, batch.action) - batch.reward
-        return soft(moved) + soft(memory), reward / self.config.reward_scale
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that was learned, and where the rehearsal is; a copy."""
-        state = {
-            "dynamics": self.dynamics.state_dict(),
-            "reward": self.reward.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "generator": self._generator.get_state(),
-        }
-        return copy.deepcopy(state)
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """From `state_dict` of a surrogate of the same sizes; refused, nothing has changed."""
-        mine = self.state_dict()
-        try:
-            self._load(state)
-        except Exception as error:
-            self._load(mine)
-            raise ValueError(f"the state is not of a surrogate of these sizes: {error}") from error
-
-    def _load(self, state: Mapping[str, Any]) -> None:
-        expected = ["dynamics", "generator", "optimiser", "reward"]
-        if sorted(state) != expected:
-            raise ValueError(f"it has {sorted(state)}, expected {expected}")
-        self.dynamics.load_state_dict(state["dynamics"])
-        self.reward.load_state_dict(state["reward"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self._generator.set_state(state["generator"])
-        for parameter in self._parameters:
-            moments = self.optimiser.state.get(parameter, {"step": torch.zeros(())})
-            for name, value in (("weight", parameter), *moments.items()):
-                if name != "step" and value.shape != parameter.shape:
-                    raise ValueError(
-                        f"{name} has shape {tuple(value.shape)}, expected {tuple(parameter.shape)}"
-                    )
-                if not torch.isfinite(value).all():
-                    raise ValueError(f"a {name} of shape {tuple(value.shape)} is not finite")
+        return soft(moved) + soft(off[:, s:].square().mean(1))
 
 
-def soft(square: Float[Tensor, "*n"], *, softness: float = 0.1) -> Float[Tensor, "*n"]:
-    """Small errors count by their square, large ones by their size (pseudo-Huber)."""
-    return (square + softness**2).sqrt() - softness
+def surrogate_of(
+    local_model: KeypointLocalModel, logged: Logged | None, *, learning_rate: float = 5e-5
+) -> RehearsingSurrogate:
+    lent = KeypointLent(local_model)
+    return RehearsingSurrogate(lent, local_model, logged, learning_rate=learning_rate)

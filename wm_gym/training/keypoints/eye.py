@@ -13,7 +13,7 @@ from wm_gym.data import Windows
 from wm_gym.models.colours import to_colour
 from wm_gym.models.keypoints.autoencoder import Autoencoder
 from wm_gym.models.keypoints.local_model import KeypointLocalModel
-from wm_gym.models.keypoints.surrogate import soft
+from wm_gym.models.surrogate import soft
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

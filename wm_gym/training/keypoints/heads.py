@@ -1,6 +1,5 @@
 """Training the heads, on what was logged and on the frozen dream's own errors."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -54,17 +53,3 @@ class JudgingLoss:
         losses["doubt"] = 0.1 * (log_error + 0.5 * missed * torch.exp(-2 * log_error)).mean()
         scores = {name: error.abs().mean().item() for name, error in off.items()}
         return torch.stack(list(losses.values())).sum(), scores
-
-
-@torch.no_grad()
-def silenced(head: nn.Module) -> None:
-    """Make it say 0 and nothing else: for a head that had nothing to learn from."""
-    last = [layer for layer in head.modules() if isinstance(layer, nn.Linear)][-1]
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
-
-
-def reward_scale(values: Tensor) -> tuple[float, float]:
-    """Mean and spread of the logged rewards."""
-    spread = float(values.std())
-    return float(values.mean()), spread if math.isfinite(spread) and spread > 1e-6 else 1.0

@@ -12,8 +12,8 @@ from torch.nn.functional import huber_loss
 
 from wm_gym.models.keypoints.denoiser import Denoiser
 from wm_gym.models.keypoints.local_model import Belief, KeypointLocalModel
-from wm_gym.models.keypoints.surrogate import soft
 from wm_gym.models.rewards import reward_loss
+from wm_gym.models.surrogate import soft
 from wm_gym.training.keypoints.denoiser import in_one_call, normal
 from wm_gym.training.keypoints.latents import LatentBatch, LatentWindows
 

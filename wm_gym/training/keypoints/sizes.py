@@ -11,8 +11,8 @@ from wm_gym.models.folder import LARGEST_PART
 from wm_gym.models.keypoints.kind import KEYPOINTS
 from wm_gym.models.on_paper import check_could_load
 from wm_gym.models.world_model import Card
-from wm_gym.training.keypoints.heads import reward_scale
 from wm_gym.training.keypoints.settings import KeypointTraining, context_of, patch_of
+from wm_gym.training.rewards import reward_scale
 
 
 def sizes_of(config: KeypointTraining, dataset: Dataset) -> dict[str, dict[str, Any]]:

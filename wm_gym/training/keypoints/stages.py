@@ -22,7 +22,7 @@ from wm_gym.training.keypoints.autoencoder import ReconstructionLoss, median_fra
 from wm_gym.training.keypoints.denoiser import DenoisingLoss, Scales, astray
 from wm_gym.training.keypoints.eye import SeeingLoss, SeenWindows
 from wm_gym.training.keypoints.film import filmstrip
-from wm_gym.training.keypoints.heads import JudgingLoss, reward_scale, silenced
+from wm_gym.training.keypoints.heads import JudgingLoss
 from wm_gym.training.keypoints.latents import LatentWindows
 from wm_gym.training.keypoints.local_model import FilteringLoss, FilterWindows
 from wm_gym.training.keypoints.rewards import said_by_heads, said_by_local_model
@@ -30,6 +30,7 @@ from wm_gym.training.keypoints.settings import PRESETS, KeypointTraining, check_
 from wm_gym.training.keypoints.sizes import check_sizes, sizes_of
 from wm_gym.training.logged import choose_logged
 from wm_gym.training.recipe import Recipe, Run, Stage, Trained
+from wm_gym.training.rewards import reward_scale, silenced
 
 LONG, JUDGED = 50, 2**20
 """Steps of the dreams that settle whether refining helped, and the seed they are drawn by."""

@@ -1,0 +1,41 @@
+"""Worlds with a memory, small enough to be made anew in every test."""
+
+import torch
+
+from wm_gym.models.logged import Logged
+from wm_gym.models.memory.dynamics import Dynamics
+from wm_gym.models.memory.heads import Heads
+from wm_gym.models.memory.kind import assembled
+from wm_gym.models.memory.local_model import Follower
+from wm_gym.models.memory.tokenizer import Tokenizer
+
+
+def fresh(frame_shape, *, action_size=3, prefill=3, proprio_size=0, tasks=1, ends=True):
+    """Both models; their dreams move, finitely and meaninglessly, and seldom end."""
+    tokenizer = Tokenizer(
+        frame_shape, proprio_size, code_size=16, channels=16, squeezed=8, width=32
+    )
+    known = {"latent_size": tokenizer.latent_size, "tasks": tasks}
+    dynamics = Dynamics(
+        **known, action_size=action_size, memory=32, inputs=32, width=32, blocks=1, prefill=prefill
+    )
+    heads = Heads(**known, context_size=32, width=32, ends=ends)
+    follower = Follower(
+        **known, action_size=action_size, memory=16, width=32, blocks=1, head_width=32
+    )
+    with torch.no_grad():
+        for layer in (dynamics.out, follower.dynamics.out):
+            torch.nn.init.normal_(layer.weight, std=0.1)
+        if heads.end is not None:
+            heads.end[-1].bias -= 1.0
+    parts = {"tokenizer": tokenizer, "dynamics": dynamics, "heads": heads, "local_model": follower}
+    return assembled(parts)
+
+
+def logged_of(local_model, *, windows=3, length=5):
+    rng = torch.Generator().manual_seed(0)
+    return Logged(
+        embedding=torch.randn(windows, length, local_model.embedding_size, generator=rng),
+        action=torch.rand(windows, length - 1, local_model.action_size, generator=rng) * 2 - 1,
+        reward=-torch.rand(windows, length - 1, generator=rng),
+    )

@@ -1,0 +1,397 @@
+"""Worlds with a memory: what they remember, what they see of the past, how they are trained."""
+
+import dataclasses
+
+import gymnasium as gym
+import memory_world
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from torch.utils.flop_counter import FlopCounterMode
+
+from wm_gym.models.halves import half_of, halved
+from wm_gym.models.memory.dynamics import Dynamics
+from wm_gym.models.memory.heads import Heads
+from wm_gym.models.memory.kind import MEMORY
+from wm_gym.models.memory.local_model import Follower
+from wm_gym.models.protocol import Prefill
+from wm_gym.models.starts import Start, Starts
+from wm_gym.models.world_model import Card, WorldModel
+from wm_gym.training.memory.dynamics import DynamicsLoss, Remembering, rolled_out
+from wm_gym.training.memory.heads import JudgingLoss, moments
+from wm_gym.training.memory.local_model import Following, FollowingLoss, Recalling
+from wm_gym.training.memory.sequences import SequenceBatch, Sequences, split
+from wm_gym.training.memory.weights import RareColours
+from wm_gym.training.trainer import Optimisation, Trainer
+
+SHAPE, K = (32, 48, 3), 6
+
+
+def seeded(make):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return make()
+
+
+@pytest.fixture(scope="module")
+def models():
+    return seeded(lambda: memory_world.fresh(SHAPE, prefill=K, ends=False))
+
+
+def prefill(n=2, k=K, seed=0, shape=SHAPE, known=None):
+    rng = torch.Generator().manual_seed(seed)
+    return Prefill(
+        frames=torch.randint(0, 256, (n, k, *shape), generator=rng, dtype=torch.uint8),
+        proprio=torch.zeros(n, k, 0),
+        action=torch.rand(n, k - 1, 3, generator=rng) * 2 - 1,
+        known=torch.ones(n, k, dtype=torch.bool) if known is None else known,
+        task=torch.zeros(n, dtype=torch.int64),
+    )
+
+
+def stepped(model, state, steps, seed=1):
+    rng = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        n = len(state.age)
+        action = torch.rand(n, 3, generator=rng) * 2 - 1
+        state = model.step(state, action, torch.randn(n, 16, generator=rng), 1).state
+    return state
+
+
+# Memory
+
+
+@torch.no_grad()
+def test_a_step_costs_the_same_whatever_came_before(models):
+    model, _ = models
+    costs = []
+    for steps in (4, 96):
+        state = stepped(model, model.begin(prefill()).state, steps)
+        with FlopCounterMode(display=False) as counter:
+            stepped(model, state, 1)
+        size = sum(leaf.numel() for leaf in vars(state).values())
+        costs.append((counter.get_total_flops(), size))
+    assert costs[0] == costs[1]
+
+
+@torch.no_grad()
+def test_one_frame_is_the_last_of_a_window_whose_others_are_missing(models):
+    """Whatever stands in for them."""
+    model, _ = models
+    whole = prefill()
+    known = torch.zeros(2, K, dtype=torch.bool)
+    known[:, -1] = True
+    missing = model.begin(dataclasses.replace(whole, known=known))
+    last = Prefill(
+        frames=whole.frames[:, -1:], proprio=whole.proprio[:, -1:], action=whole.action[:, :0],
+        known=known[:, -1:], task=whole.task,
+    )  # fmt: skip
+    alone = model.begin(last)
+    torch.testing.assert_close(missing.state.memory, alone.state.memory)
+    torch.testing.assert_close(missing.state.latent, alone.state.latent)
+    assert (model.begin(whole).state.memory != alone.state.memory).any()
+    assert (alone.outcome.uncertainty == 0).all()
+    assert (stepped(model, alone.state, 1).age == 1).all()
+
+
+@torch.no_grad()
+def test_a_hidden_frame_tells_nothing_but_the_action_that_led_to_it(models):
+    model, _ = models
+    known = torch.ones(2, K, dtype=torch.bool)
+    known[:, 3] = False
+    one, other = prefill(known=known), prefill(known=known)
+    other.frames[:, 3] = 255 - other.frames[:, 3]
+    torch.testing.assert_close(model.begin(one).state.memory, model.begin(other).state.memory)
+    other.action[:, 2] *= -1
+    assert (model.begin(one).state.memory != model.begin(other).state.memory).any()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shape", [(48, 64, 3), (20, 36, 3), (8, 6, 1), (64, 64, 4)])
+def test_pictures_of_any_size_are_seen_and_painted(shape):
+    model, local_model = seeded(lambda: memory_world.fresh(shape, prefill=2))
+    state = model.begin(prefill(k=2, shape=shape)).state
+    seen = model.decode(state)
+    assert seen.frames.shape == (2, shape[2], *shape[:2])
+    frames = prefill(k=1, shape=shape).frames[:, 0]
+    torch.testing.assert_close(
+        local_model.embed(frames, torch.zeros(2, 0)),
+        local_model.embed(frames.float(), torch.zeros(2, 0)),
+    )
+
+
+# A flag that is shown once
+
+
+def flags(n, length, seed):
+    """The first moment's number is told again by the last; nothing between them tells it."""
+    rng = torch.Generator().manual_seed(seed)
+    latent = 0.1 * torch.randn(n, length, 2, generator=rng)
+    flag = torch.randint(0, 2, (n,), generator=rng).float() * 2 - 1
+    latent[:, 0, 0] = latent[:, -1, 0] = flag
+    return SequenceBatch(
+        latent=latent, action=torch.zeros(n, length, 1), reward=latent[..., 0].clone(),
+        progress=None, terminated=torch.zeros(n, length, dtype=torch.bool),
+        valid=torch.ones(n, length, dtype=torch.bool), task=torch.zeros(n, dtype=torch.int64),
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    length: int = 10
+
+    def batch(self, k):
+        return flags(32, self.length, k), flags(4, self.length, 10**6)
+
+
+def trainer(model, **kwargs):
+    settings = {"updates": 10, "batch_size": 4, "warmup": 2, "learning_rate": 3e-3, **kwargs}
+    return Trainer(model, Optimisation(**settings), Accelerator(cpu=True))
+
+
+def small_dynamics():
+    model = seeded(
+        lambda: Dynamics(
+            latent_size=2, action_size=1, memory=32, layers=1, inputs=32, width=32, blocks=1
+        )
+    )
+    model.change.fill_(0.3)
+    return model
+
+
+@pytest.fixture(scope="module")
+def remembering():
+    run = trainer(small_dynamics(), updates=250, ema=0.9, learning_rate=1e-2)
+    how = Remembering(blurred=0.0, hidden=0.0)
+    list(run.train(Flags(), DynamicsLoss(how, 2)))
+    return run.average
+
+
+@torch.no_grad()
+def test_what_was_seen_once_is_recalled(remembering):
+    """By its memory: where that is emptied in between, it guesses."""
+    shown, n = flags(64, 10, 77), 64
+    task, still, generator = shown.task, torch.zeros(n), torch.Generator().manual_seed(0)
+    off = []
+    for first in (0, 4):
+        told = shown.latent[:, first:9], shown.action[:, first:9], torch.ones(n, 9 - first)
+        _, memory = remembering.remember(remembering.nothing(n), *told, still, task)
+        latent, _ = rolled_out(
+            remembering, shown.latent[:, 8], memory, shown.action[:, 9:], task, generator
+        )
+        off.append(float((latent[:, 0, 0] - shown.latent[:, 9, 0]).abs().mean()))
+    assert off[0] < 0.4 < 0.7 < off[1]
+
+
+def test_training_goes_on_as_if_it_had_not_stopped():
+    how = Remembering()
+    whole = trainer(small_dynamics())
+    updates = list(whole.train(Flags(), DynamicsLoss(how, 2)))
+    assert {"error", "learned_error"} <= set(updates[-1].scores)
+    first = trainer(small_dynamics())
+    begun = first.train(Flags(), DynamicsLoss(how, 2))
+    for _ in range(4):
+        next(begun)
+    begun.close()
+    second = trainer(small_dynamics())
+    second.load_state_dict(first.state_dict())
+    list(second.train(Flags(), DynamicsLoss(how, 2)))
+    for one, other in zip(
+        whole.average.state_dict().values(), second.average.state_dict().values(), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+def test_heads_learn_of_real_and_dreamt_moments_and_change_nothing_else(remembering):
+    before = [value.clone() for value in remembering.state_dict().values()]
+    shown = moments(remembering, flags(3, 10, 0), 4, torch.Generator().manual_seed(0))
+    assert shown.latent.shape == (3, 14, 2)
+    assert shown.age.tolist() == [0] * 10 + [1, 2, 3, 4]
+    assert (shown.at[10:] - shown.at[10] == torch.arange(4)).all()
+    make = Heads(latent_size=2, context_size=32, width=32)
+    run = trainer(make, updates=60, ema=0.9)
+    scores = [u.scores for u in run.train(Flags(), JudgingLoss(remembering, 2, 4))]
+    for name in ("reward_error", "uncertainty_error"):
+        assert np.mean([s[name] for s in scores[-10:]]) < np.mean([s[name] for s in scores[:5]])
+    assert all(map(torch.equal, before, remembering.state_dict().values()))
+    assert all(parameter.grad is None for parameter in remembering.parameters())
+
+
+def test_the_local_model_learns_and_its_features_tell_what_is_out_of_view(remembering):
+    sizes = {"latent_size": 2, "action_size": 1, "memory": 16, "width": 32, "blocks": 1}
+    model = seeded(lambda: Recalling(sizes={**sizes, "head_width": 32}, context_size=32))
+    model.follower.dynamics.change.fill_(0.3)
+    run = trainer(model, updates=80, ema=0.9)
+    scores = [u.scores for u in run.train(Flags(), FollowingLoss(Following(), remembering, 2))]
+    for name in ("error", "loss_recall", "loss_reward"):
+        assert np.mean([s[name] for s in scores[-10:]]) < np.mean([s[name] for s in scores[:5]])
+    assert all(torch.isfinite(p).all() for p in run.average.parameters())
+
+
+def test_the_surrogate_begins_as_the_local_model():
+    _, local_model = seeded(lambda: memory_world.fresh(SHAPE, tasks=2))
+    surrogate = local_model.surrogate(None)
+    features = local_model.begin(torch.randn(4, 16), torch.tensor([0, 1, 0, 1]))
+    action = torch.rand(4, 3)
+    expected = local_model.predict(features, action)
+    assert torch.equal(surrogate.predict(features, action), expected)
+    assert torch.equal(
+        surrogate.reward_of(expected, action), local_model.reward_of(expected, action)
+    )
+    assert torch.equal(expected[:, -2:], features[:, -2:])  # the task stays what it is
+    same = local_model.follow(features, action, local_model.follower.dynamics.parts(expected)[1])
+    torch.testing.assert_close(same, expected)
+    assert (local_model.away(features, features) == 0).all()
+
+
+# Data
+
+
+class Log:
+    """As much of a dataset as sequences ask for."""
+
+    def __init__(self, lengths):
+        self.index = np.zeros(len(lengths), [("start", "i8"), ("length", "i8")])
+        self.index["length"] = lengths
+        self.index["start"] = np.cumsum([0, *lengths[:-1]])
+        n = sum(lengths)
+        self.action = np.arange(n, dtype=np.float32)[:, None]
+        self.reward = np.arange(n, dtype=np.float32)
+        self.terminated = np.zeros(n, bool)
+        self.terminated[self.index["start"] + self.index["length"] - 2] = True
+        self.progress = None
+        self.task_index = np.zeros(n, np.int64)
+
+
+def test_sequences_stay_within_episodes_and_say_where_these_end(unchecked_types):
+    log = Log([5, 9])
+    latents = np.arange(14, dtype=np.float32)[:, None]
+    drawn = Sequences(dataset=log, latents=latents, length=7, batch_size=64, seed=0, tasks=1).batch(
+        0
+    )
+    begins = drawn.latent[:, 0, 0].long()
+    assert set(begins.tolist()) == {0, 5, 6, 7}
+    assert (drawn.valid.sum(1) == torch.where(begins < 5, 5, 7)).all()
+    assert (drawn.action[:, 0] == 0).all()
+    assert (drawn.reward[:, 0] == 0).all()
+    moved = drawn.valid[:, 1:]
+    assert (drawn.action[:, 1:, 0] == drawn.latent[:, :-1, 0])[moved].all()
+    assert drawn.terminated.any(1)[begins == 0].all()
+    again = Sequences(dataset=log, latents=latents, length=7, batch_size=64, seed=0, tasks=1).batch(
+        0
+    )
+    assert torch.equal(again.latent, drawn.latent)
+
+
+def test_some_episodes_are_held_out(two_rings):
+    learned, held = split(two_rings)
+    assert len(held) == 1
+    assert sorted([*learned.index["number"], *held.index["number"]]) == [*range(len(two_rings))]
+
+
+def test_rare_colours_weigh_more(two_rings):
+    frames = torch.from_numpy(two_rings.frames([0, 1]))
+    weight = RareColours.of(two_rings, 0.5)(frames)[:, 0]
+    common = (frames == frames.flatten(0, 2).mode(0).values).all(-1)
+    assert weight[~common].mean() > 1.5 * weight[common].mean()
+    assert 0.8 < weight.mean() < 1.2
+    torch.testing.assert_close(RareColours.of(two_rings, 0.0)(frames), torch.ones(2, 1, 48, 64))
+
+
+@pytest.fixture(scope="module")
+def two_rings(tmp_path_factory):
+    from wm_gym.data import Dataset
+    from wm_gym.data.collect import Recipe, collect_episodes
+
+    folder = tmp_path_factory.mktemp("rings") / "data"
+    recipe = Recipe(env_id="two_tasks:Real-TwoRings-v0", episodes=5, steps=8)
+    assert len(list(collect_episodes(recipe, folder, workers=1))) == 5
+    return Dataset.open(folder)
+
+
+# On disk
+
+
+def test_what_was_rounded_takes_half_the_space_and_is_the_same(tmp_path):
+    both = seeded(lambda: memory_world.fresh(SHAPE, prefill=K))
+    frames = prefill(n=1, k=1).frames[0].numpy()
+    starts = Starts.pack([Start(frames=frames, action=np.zeros((0, 3), np.float32))])
+    sizes = []
+    for name in ("whole", "half"):
+        model = WorldModel(*both, card=Card(system="Dot"), starts=starts).eval()
+        model.requires_grad_(False)
+        model.save_pretrained(tmp_path / name)
+        parts = [tmp_path / name / file for file in MEMORY.files.values()]
+        sizes.append(sum(part.stat().st_size for part in parts))
+        again = WorldModel.from_pretrained(tmp_path / name)
+        for one, other in zip(
+            model.state_dict().values(), again.state_dict().values(), strict=True
+        ):
+            assert torch.equal(one, other)
+        for part in MEMORY.parts_of(*both).values():
+            halved(part)
+    assert sizes[1] < 0.6 * sizes[0]
+    assert again.global_model.tokenizer is again.local_model.tokenizer
+    assert float(half_of(torch.tensor([1e9]))) == 65504
+
+
+def test_a_world_without_proprioception_is_checked_as_any_other(tmp_path):
+    both = seeded(lambda: memory_world.fresh((48, 64, 3), prefill=K, proprio_size=0))
+    model = WorldModel(*both, card=Card(system="Dot"))
+    model.save_pretrained(tmp_path / "it")
+    file = tmp_path / "it" / "config.json"
+    text = file.read_text()
+    assert '"proprio_size": 0' in text
+    file.write_text(text.replace('"proprio_size": 0', '"proprio_size": -1'))
+    with pytest.raises(ValueError, match="proprio_size is -1, expected 0 to 4096"):
+        WorldModel.from_pretrained(tmp_path / "it")
+
+
+def test_it_is_profiled_and_counted():
+    both = seeded(lambda: MEMORY.fresh((48, 64, 3), 3, 4, True))
+    assert {word for *_, word in MEMORY.timed(*both)} >= {"denoiser", "heads", "painter"}
+    assert all(count > 0 for count in MEMORY.flops(*both).values())
+
+
+def test_a_whole_model_is_of_the_size_that_it_should_be():
+    with torch.device("meta"):
+        both = MEMORY.fresh((96, 96, 3), 3, 32, False)
+    parts = MEMORY.parts_of(*both)
+    many = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+    assert many["tokenizer"] < 2e6
+    assert 2 * sum(many.values()) < 12e6  # bytes, in half precision
+
+
+def test_parts_that_disagree_are_refused():
+    parts = MEMORY.parts_of(*seeded(lambda: memory_world.fresh(SHAPE)))
+    for name, wrong in {
+        "heads": Heads(latent_size=16, context_size=48),
+        "local_model": Follower(latent_size=15, action_size=3),
+        "dynamics": Dynamics(latent_size=16, action_size=3, memory=32, tasks=2),
+    }.items():
+        with pytest.raises(ValueError, match="parts disagree"):
+            MEMORY.assembled({**parts, name: wrong})
+
+
+def test_a_dream_of_dot_begins_from_one_frame_as_from_many():
+    both = seeded(lambda: memory_world.fresh((48, 64, 3), prefill=4, ends=False))
+    rng = np.random.default_rng(0)
+    starts = Starts.pack(
+        [
+            Start(
+                frames=rng.integers(0, 256, (k, 48, 64, 3), dtype=np.uint8),
+                action=np.zeros((k - 1, 3), np.float32),
+            )
+            for k in (1, 4, 2)
+        ]
+    )
+    model = WorldModel(*both, card=Card(system="Dot"), starts=starts).eval().requires_grad_(False)
+    env = gym.make_vec("WM-v0", num_envs=4, world_model=model, horizon=3)
+    for seed in range(2):
+        obs, _ = env.reset(seed=seed)
+        assert obs.shape == (4, 48, 64, 3)
+        obs, reward, *_, info = env.step(env.action_space.sample() * 0)
+        assert np.isfinite(reward).all()
+        assert (info["uncertainty"] > 0).all()
+    env.close()

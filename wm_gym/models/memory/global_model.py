@@ -1,0 +1,181 @@
+"""The global model: latents of moments, their memory, their next ones by diffusion, their worth."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+from wm_gym.models.edm import karras_sigmas
+from wm_gym.models.memory.dynamics import Dynamics
+from wm_gym.models.memory.heads import Heads, Judgement
+from wm_gym.models.memory.tokenizer import Tokenizer
+from wm_gym.models.protocol import ModelSpec, Outcome, Prefill, Seen, Transition
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MemoryState:
+    """All that the future of b dreams depends on, besides actions and noise; as large after a
+    thousand steps as after one."""
+
+    latent: Float[Tensor, "b d"]
+    """Of the moment they are at."""
+
+    memory: Float[Tensor, "b l m"]
+    """Of it and of all before it."""
+
+    age: Int[Tensor, "b"]
+    """Steps since the last real frame."""
+
+    task: Int[Tensor, "b"]
+
+
+class MemoryGlobalModel(nn.Module):
+    """Remembers by a recurrent state: a step costs the same however much came before."""
+
+    def __init__(self, tokenizer: Tokenizer, dynamics: Dynamics, heads: Heads) -> None:
+        super().__init__()
+        self.tokenizer, self.dynamics, self.heads = tokenizer, dynamics, heads
+        config = dynamics.config
+        sizes = {tokenizer.latent_size, config.latent_size, heads.config.latent_size}
+        contexts, tasks = {config.memory, heads.config.context_size}, {config.tasks}
+        tasks.add(heads.config.tasks)
+        if max(len(sizes), len(contexts), len(tasks)) > 1:
+            raise ValueError(
+                f"parts disagree: latents of {sizes}, memories of {contexts} numbers, {tasks} tasks"
+            )
+        self.spec = ModelSpec(
+            frame_shape=tokenizer.frame_shape,
+            action_size=int(config.action_size),
+            noise_shape=(tokenizer.latent_size,),
+            prefill=int(config.prefill),
+            proprio_size=tokenizer.proprio_size,
+            tasks=int(config.tasks),
+            can_end=bool(heads.config.ends),
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return self.dynamics.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.dynamics.dtype
+
+    def cast(self, dtype: torch.dtype) -> None:
+        """Latents, memory, sampler and heads stay float32."""
+        self.tokenizer.cast(dtype)
+        self.dynamics.cast(dtype)
+
+    def sigmas(self, denoising_steps: int) -> Float[Tensor, "n"]:
+        config = self.dynamics.config
+        return _sigmas(denoising_steps, config.sigma_min, config.sigma_max, self.device)
+
+    def begin(self, prefill: Prefill) -> Transition:
+        """Before the first frame that is known nothing is remembered; between known ones, those
+        that are not are gone through by their actions."""
+        state = self._after(prefill)
+        judged = self._judged(state)
+        nothing = torch.zeros_like(judged.reward)
+        outcome = Outcome(
+            reward=nothing,
+            progress=judged.progress,
+            ended=torch.zeros_like(judged.ended),
+            uncertainty=nothing,
+        )
+        return Transition(state=state, outcome=outcome)
+
+    def _after(self, prefill: Prefill) -> MemoryState:
+        """One frame of all dreams at a time: where results must be exact, batches are of one
+        size."""
+        known = prefill.known
+        begun, memory = known.cumsum(1) > 0, self.dynamics.nothing(len(known))
+        latent = memory.new_zeros(len(known), self.tokenizer.latent_size)
+        none = prefill.action.new_zeros(len(known), 1, self.spec.action_size)
+        moved = torch.cat([none, prefill.action], dim=1)
+        first = int(begun.int().argmax(dim=1).min())
+        led = torch.cat([torch.zeros_like(begun[:, :1]), begun[:, :-1]], dim=1)
+        for t in range(first, known.shape[1]):
+            seen = self.tokenizer.encode(prefill.frames[:, t], prefill.proprio[:, t])
+            latent = torch.where(known[:, t, None], seen, latent)
+            action = moved[:, t] * led[:, t, None]
+            after = self._remembered(memory, latent, action, prefill.task, known[:, t].to(latent))
+            memory = torch.where(begun[:, t, None, None], after, memory)
+        age = torch.zeros_like(prefill.task)
+        return MemoryState(latent=latent, memory=memory, age=age, task=prefill.task)
+
+    def _remembered(
+        self,
+        memory: Float[Tensor, "b l m"],
+        latent: Float[Tensor, "b d"],
+        action: Float[Tensor, "b a"],
+        task: Int[Tensor, "b"],
+        known: Float[Tensor, "b"] | None = None,
+    ) -> Float[Tensor, "b l m"]:
+        """One moment later."""
+        known = latent.new_ones(len(latent)) if known is None else known
+        _, after = self.dynamics.remember(
+            memory, latent[:, None], action[:, None], known[:, None], torch.zeros_like(known), task
+        )
+        return after
+
+    def step(
+        self,
+        state: MemoryState,
+        action: Float[Tensor, "b a"],
+        noise: Float[Tensor, "b d"],
+        denoising_steps: int,
+    ) -> Transition:
+        context = self.dynamics.context_of(state.memory)
+        sigmas = self.sigmas(denoising_steps)
+        latent = self.dynamics.next_latent(state.latent, context, action, state.task, noise, sigmas)
+        following = self._following(state, action, latent)
+        return Transition(state=following, outcome=_outcome(self._judged(following)))
+
+    def _following(
+        self, state: MemoryState, action: Float[Tensor, "b a"], latent: Float[Tensor, "b d"]
+    ) -> MemoryState:
+        memory = self._remembered(state.memory, latent, action, state.task)
+        return MemoryState(latent=latent, memory=memory, age=state.age + 1, task=state.task)
+
+    def decode(self, state: MemoryState) -> Seen:
+        return self.tokenizer.decode(state.latent)
+
+    def reconstruct(self, frames: UInt8[Tensor, "b h w c"], proprio: Float[Tensor, "b p"]) -> Seen:
+        return self.tokenizer.decode(self.tokenizer.encode(frames, proprio))
+
+    def judge(
+        self,
+        before: Prefill,
+        action: Float[Tensor, "b a"],
+        frames: UInt8[Tensor, "b h w c"],
+        proprio: Float[Tensor, "b p"],
+    ) -> Outcome:
+        """The error is that of one dreamt step."""
+        latent = self.tokenizer.encode(frames, proprio)
+        state = self._following(self._after(before), action, latent)
+        return _outcome(self._judged(state))
+
+    def _judged(self, state: MemoryState) -> Judgement:
+        context = self.dynamics.context_of(state.memory)
+        return self.heads.judge(state.latent, context, state.task, state.age)
+
+    def recalled(self, state: MemoryState) -> None:
+        """What the memory knows of the past is no pictures."""
+
+
+def _outcome(judged: Judgement) -> Outcome:
+    return Outcome(
+        reward=judged.reward,
+        progress=judged.progress,
+        ended=judged.ended,
+        uncertainty=judged.error,
+    )
+
+
+@lru_cache(maxsize=64)
+def _sigmas(
+    steps: int, sigma_min: float, sigma_max: float, device: torch.device
+) -> Float[Tensor, "n"]:
+    return karras_sigmas(steps, sigma_min=sigma_min, sigma_max=sigma_max).to(device)

@@ -1,0 +1,1 @@
+"""How worlds with a memory are trained."""

@@ -1,0 +1,129 @@
+"""Training the heads, on what the frozen dynamics make of real moments and of dreamt ones."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, huber_loss
+
+from wm_gym.models.memory.dynamics import Dynamics
+from wm_gym.models.memory.heads import Heads
+from wm_gym.models.rewards import reward_loss
+from wm_gym.training.memory.dynamics import rolled_out
+from wm_gym.training.memory.sequences import SequenceBatch
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Moments:
+    """What heads are shown of sequences: first all that is real, then what was dreamt."""
+
+    latent: Float[Tensor, "b n d"]
+    context: Float[Tensor, "b n m"]
+    age: Tensor
+    at: Tensor
+    """When each of them is, within its sequence."""
+
+
+@torch.no_grad()
+def moments(
+    dynamics: Dynamics, batch: SequenceBatch, rollout: int, generator: torch.Generator
+) -> Moments:
+    """Dreams begin somewhere in the sequence, and last so many steps."""
+    (b, t), still = batch.valid.shape, batch.latent.new_zeros(len(batch.task))
+    many = min(rollout, t - 1)
+    begin = int(torch.randint(1, t - many + 1, (), generator=generator))
+    known, acted = batch.latent.new_ones(b, t), batch.action[:, begin : begin + many]
+    told = batch.latent[:, :begin], batch.action[:, :begin], known[:, :begin]
+    before, memory = dynamics.remember(dynamics.nothing(b), *told, still, batch.task)
+    told = batch.latent[:, begin:], batch.action[:, begin:], known[:, begin:]
+    after, _ = dynamics.remember(memory, *told, still, batch.task)
+    dreamt, contexts = rolled_out(
+        dynamics, batch.latent[:, begin - 1], memory, acted, batch.task, generator
+    )
+    device = batch.latent.device
+    age = torch.cat([torch.zeros(t, dtype=torch.int64), torch.arange(1, many + 1)])
+    at = torch.cat([torch.arange(t), begin + torch.arange(many)])
+    return Moments(
+        latent=torch.cat([batch.latent, dreamt], dim=1),
+        context=torch.cat([before, after, contexts], dim=1),
+        age=age.to(device),
+        at=at.to(device),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class JudgingLoss:
+    """Reward, progress and end of real and dreamt moments; the error of the dreamt ones.
+
+    The error e of a dream is taken for normal with the predicted scale s: log s + e²/2s², which is
+    smallest where s² is the mean of e².
+    """
+
+    dynamics: Dynamics
+    code_size: int
+    rollout: int
+    rare: bool = False
+    """Whether the log's rewards are (`models.rewards.are_rare`)."""
+
+    def __call__(
+        self,
+        model: nn.Module,
+        batch: tuple[SequenceBatch, SequenceBatch],
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Mapping[str, float]]:
+        heads = cast(Heads, getattr(model, "module", model))
+        learned, held = (each.to(self.dynamics.device) for each in batch)
+        losses, _ = self._judged(heads, learned, generator)
+        with torch.no_grad():
+            _, off = self._judged(heads, held, generator)
+        scores = {name: error.abs().mean().item() for name, error in off.items()}
+        return torch.stack(list(losses.values())).sum(), scores
+
+    def _judged(
+        self, heads: Heads, batch: SequenceBatch, generator: torch.Generator
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        config, shown = heads.config, moments(self.dynamics, batch, self.rollout, generator)
+        b, n = shown.latent.shape[:2]
+        said = heads(
+            shown.latent.flatten(0, 1), shown.context.flatten(0, 1),
+            batch.task.repeat_interleave(n), shown.age.repeat(b),
+        ).view(b, n, -1)  # fmt: skip
+        valid = batch.valid[:, shown.at]
+        led = valid & (shown.at > 0)
+        reward = (batch.reward[:, shown.at][led] - config.reward_mean) / config.reward_scale
+        losses = {"reward": reward_loss(said[..., 0][led], reward, rare=self.rare)}
+        off = {"reward_error": (said[..., 0][led] - reward) * config.reward_scale}
+        if batch.progress is not None:
+            progress, told = batch.progress[:, shown.at][valid], said[..., 1][valid]
+            losses["progress"] = huber_loss(told, progress, delta=0.02) / 0.02
+            off["progress_error"] = told - progress
+        if config.ends:
+            ended, logit = batch.terminated[:, shown.at][led].to(said), said[..., 3][led]
+            losses["end"] = binary_cross_entropy_with_logits(logit, ended)
+            off["end_error"] = torch.sigmoid(logit) - ended
+        dreamt = (shown.age > 0) & valid
+        away = (shown.latent - batch.latent[:, shown.at])[..., : self.code_size].square().mean(2)
+        missed, log_error = away[dreamt], said[..., 2][dreamt]
+        doubt = log_error + 0.5 * missed * torch.exp(-2 * log_error)
+        losses["doubt"] = 0.1 * doubt.mean() if len(doubt) else said[..., 2].sum() * 0
+        off["uncertainty_error"] = torch.exp(log_error) - missed.sqrt()
+        return losses, off
+
+
+@torch.no_grad()
+def said_by_heads(heads: Heads, dynamics: Dynamics, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
+    """The reward of each real step, as it is said and as it was paid."""
+    (b, t), still = batch.valid.shape, batch.latent.new_zeros(len(batch.task))
+    known = batch.latent.new_ones(b, t)
+    context, _ = dynamics.remember(
+        dynamics.nothing(b), batch.latent, batch.action, known, still, batch.task
+    )
+    said = heads.judge(
+        batch.latent.flatten(0, 1), context.flatten(0, 1), batch.task.repeat_interleave(t),
+        torch.zeros(b * t, dtype=torch.int64, device=batch.latent.device),
+    ).reward.view(b, t)  # fmt: skip
+    led = batch.valid[:, 1:]
+    return said[:, 1:][led], batch.reward[:, 1:][led]

@@ -1,0 +1,233 @@
+"""What can be chosen when a world with memory is trained, and what is in reach of a dataset."""
+
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from wm_gym.data import Dataset
+from wm_gym.data.origin import origin_of
+from wm_gym.models.folder import LARGEST_PART
+from wm_gym.models.memory.kind import MEMORY
+from wm_gym.models.on_paper import check_could_load
+from wm_gym.models.world_model import Card
+from wm_gym.numbers import check_least
+from wm_gym.training.memory.dynamics import Remembering
+from wm_gym.training.memory.local_model import Following
+from wm_gym.training.memory.tokenizer import Tokenizing
+from wm_gym.training.recipe import Training
+from wm_gym.training.rewards import reward_scale
+from wm_gym.training.trainer import Optimisation
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryTraining(Training):
+    tokenizer_of: Path | None = None
+    """Folder of another run whose trained tokenizer is used instead of training one."""
+
+    starts: int = 304
+    """Logged moments to keep with the model, which its episodes can begin from."""
+
+    start_windows: int | None = 48
+    """How many of these are windows of --prefill frames; the others are single first frames."""
+
+    logged: int = 64
+    """Logged sequences to keep with the model, for agents that train its local model further."""
+
+    prefill: int = 32
+    """Real frames that a dream begins from, at most."""
+
+    code_size: int = 64
+    """Numbers that the tokenizer describes a frame by."""
+
+    channels: int = 64
+    """Channels of the tokenizer's convolutions, a multiple of 8."""
+
+    tokenizer_width: int = 256
+    """Units in a layer between the tokenizer's convolutions and its code."""
+
+    memory: int = 384
+    """Size of a layer of the global model's recurrent memory, a multiple of 16."""
+
+    layers: int = 2
+    """Layers of the recurrent memory."""
+
+    width: int = 384
+    """Units in a layer of the denoiser."""
+
+    blocks: int = 3
+    """Residual blocks of the denoiser."""
+
+    action_encoding: Literal["linear", "two-hot"] = "linear"
+    """How the global model is told each number of an action: as it is, or as shares of bins."""
+
+    tokenizer: Optimisation = field(
+        default_factory=lambda: Optimisation(updates=40_000, batch_size=12, warmup=200)
+    )
+    """Part 1 of 4: frames to codes, and back; codes that can be foreseen."""
+
+    tokenizing: Tokenizing = field(default_factory=Tokenizing)
+    tokenizer_sequence: int = 20
+    """Frames in a row of each sample that the tokenizer learns from."""
+
+    dynamics: Optimisation = field(
+        default_factory=lambda: Optimisation(updates=36_000, batch_size=24, weight_decay=0.02)
+    )
+    """Part 2 of 4: the memory, and the diffusion model that predicts the next code."""
+
+    remembering: Remembering = field(default_factory=Remembering)
+    sequence: int = 112
+    """Frames in a row of each sample that the dynamics learn from."""
+
+    heads: Optimisation = field(default_factory=lambda: Optimisation(updates=6_000, batch_size=32))
+    """Part 3 of 4: predict reward, task progress, the end of episodes and errors."""
+
+    rollout: int = 24
+    """Steps in a row that the global model dreams, for its heads to judge, at most half a --judged
+    sequence."""
+
+    judged: int = 64
+    """Frames in a row of each sample that the heads learn from."""
+
+    local_model: Optimisation = field(
+        default_factory=lambda: Optimisation(updates=8_000, batch_size=32)
+    )
+    """Part 4 of 4: the local model, a recurrent model that gradients flow through."""
+
+    following: Following = field(default_factory=Following)
+    local_sequence: int = 64
+    """Frames in a row of each sample that the local model learns from."""
+
+    local_memory: int = 256
+    """Size of the local model's recurrent memory, a multiple of 16."""
+
+    local_width: int = 256
+    """Units in a layer of the local model."""
+
+    local_head_width: int = 192
+    """Units in a layer of the local model's heads."""
+
+    head_width: int = 128
+    """Units in a layer of the heads."""
+
+    def __post_init__(self) -> None:
+        Training.__post_init__(self)
+        check_least(
+            1, prefill=self.prefill, code_size=self.code_size, channels=self.channels,
+            tokenizer_width=self.tokenizer_width, memory=self.memory, layers=self.layers,
+            width=self.width, blocks=self.blocks, rollout=self.rollout,
+            local_memory=self.local_memory, local_width=self.local_width,
+            local_head_width=self.local_head_width, head_width=self.head_width,
+            longest_hidden=self.remembering.longest_hidden,
+            steps=self.following.steps,
+        )  # fmt: skip
+        check_least(
+            3, tokenizer_sequence=self.tokenizer_sequence, sequence=self.sequence,
+            judged=self.judged, local_sequence=self.local_sequence,
+        )  # fmt: skip
+        for part in (self.tokenizing, self.remembering, self.following):
+            for name, value in asdict(part).items():
+                if isinstance(value, float):
+                    check_least(-math.inf if name == "sigma_mean" else 0, **{name: value})
+
+
+def sizes_of(config: MemoryTraining, dataset: Dataset) -> dict[str, dict[str, Any]]:
+    """What each part is made with, as far as settings and dataset tell."""
+    mean, scale = reward_scale(torch.from_numpy(dataset.reward))
+    proprio, acts = len(dataset.spec.proprio_names), {"action_size": dataset.spec.action_size}
+    known = {"latent_size": config.code_size + proprio, "tasks": len(dataset.tasks)}
+    return {
+        "tokenizer": {
+            "frame_shape": dataset.spec.picture,
+            "proprio_size": proprio,
+            "code_size": config.code_size,
+            "channels": config.channels,
+            "width": config.tokenizer_width,
+        },
+        "dynamics": {
+            **known,
+            **acts,
+            "memory": config.memory,
+            "layers": config.layers,
+            "width": config.width,
+            "blocks": config.blocks,
+            "prefill": config.prefill,
+            "action_encoding": config.action_encoding,
+        },
+        "heads": {
+            **known,
+            "context_size": config.memory,
+            "width": config.head_width,
+            "reward_mean": mean,
+            "reward_scale": scale,
+            "ends": bool(dataset.ended.any()),
+        },
+        "local_model": {
+            **known,
+            **acts,
+            "memory": config.local_memory,
+            "width": config.local_width,
+            "head_width": config.local_head_width,
+            "reward_mean": mean,
+            "reward_scale": scale,
+        },
+    }
+
+
+def check(config: MemoryTraining, dataset: Dataset) -> None:
+    """Says what would fail hours later."""
+    if (longest := int(dataset.index["length"].max())) < 4:
+        raise ValueError(f"the longest episode has {longest} frames, expected at least 4")
+    if config.test is not None and (test := Dataset.open(config.test)).spec.picture != (
+        dataset.spec.picture
+    ):
+        raise ValueError(f"{test.folder} has other pictures than {dataset.folder}")
+    sizes = sizes_of(config, dataset)
+    try:
+        card = Card(system=dataset.spec.robot_type or "", origin=origin_of(dataset))
+        check_could_load(MEMORY, sizes, card)
+        kept = 4 * config.logged * config.local_sequence * sizes["heads"]["latent_size"]
+        if kept > LARGEST_PART:
+            raise ValueError(
+                f"{config.logged} logged windows of {config.local_sequence} frames take {kept:,} "
+                f"bytes, expected up to {LARGEST_PART:,}: choose a smaller --logged"
+            )
+    except ValueError as error:
+        raise ValueError(
+            f"a model of these settings and this dataset could not be saved: {error}"
+        ) from error
+
+
+UNSET = Path()
+"""The dataset and the folder, which no preset knows."""
+
+_FEW = Optimisation(updates=12, batch_size=4, warmup=2)
+
+PRESETS = {
+    "tiny": (
+        "Seconds on a CPU; used by the tests.",
+        MemoryTraining(
+            data=UNSET, out=UNSET, code_size=16, channels=16, tokenizer_width=32, memory=32,
+            width=32, blocks=1, prefill=8, starts=8, start_windows=4, logged=8, tokenizer=_FEW,
+            tokenizer_sequence=6, dynamics=_FEW, sequence=16, heads=_FEW, judged=12, rollout=4,
+            head_width=32, local_head_width=32, local_model=_FEW, local_sequence=10,
+            local_memory=16, local_width=32,
+        ),
+    ),
+    "quick": (
+        "Half an hour on two cores: a first look at a world whose camera moves.",
+        MemoryTraining(
+            data=UNSET, out=UNSET,
+            tokenizer=Optimisation(updates=2_500, batch_size=12, warmup=200),
+            dynamics=Optimisation(updates=2_000, batch_size=24, weight_decay=0.02),
+            heads=Optimisation(updates=400, batch_size=32),
+            local_model=Optimisation(updates=500, batch_size=32),
+        ),
+    ),
+    "full": (
+        "Eight hours on two cores.",
+        MemoryTraining(data=UNSET, out=UNSET),
+    ),
+}  # fmt: skip

@@ -1,0 +1,262 @@
+"""The stages of a world with memory: tokenizer, dynamics, heads, local model."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor
+
+from wm_gym.data import Dataset, Windows
+from wm_gym.models.colours import to_colour
+from wm_gym.models.halves import half_of, halved
+from wm_gym.models.logged import Logged
+from wm_gym.models.memory.dynamics import Dynamics
+from wm_gym.models.memory.heads import Heads
+from wm_gym.models.memory.kind import MEMORY, assembled
+from wm_gym.models.memory.local_model import Follower
+from wm_gym.models.memory.tokenizer import Tokenizer
+from wm_gym.models.rewards import are_rare
+from wm_gym.training.logged import choose_logged
+from wm_gym.training.memory.dynamics import DynamicsLoss, filmstrip
+from wm_gym.training.memory.heads import JudgingLoss, said_by_heads
+from wm_gym.training.memory.local_model import FollowingLoss, Recalling, said_by_follower
+from wm_gym.training.memory.sequences import (
+    Both,
+    Scales,
+    SequenceBatch,
+    Sequences,
+    change_of,
+    split,
+)
+from wm_gym.training.memory.settings import PRESETS, MemoryTraining, check, sizes_of
+from wm_gym.training.memory.tokenizer import JointTokenizer, TokenizingLoss
+from wm_gym.training.memory.weights import RareColours
+from wm_gym.training.recipe import Recipe, Run, Stage, Trained
+from wm_gym.training.rewards import silenced
+from wm_gym.training.trainer import Optimisation
+
+FILMED = (0, 1, 2, 5, 10, 15, 30, 50)
+"""Steps that the filmstrip shows."""
+
+JUDGED, SEEN = 2**20, 8
+"""The seed by which held-out batches are drawn, and frames in each that the tokenizer is shown."""
+
+LEARNS_FROM = {
+    "tokenizer": (),
+    "dynamics": ("tokenizer",),
+    "heads": ("tokenizer", "dynamics"),
+    "local_model": ("tokenizer", "dynamics"),
+}
+
+
+@dataclass(frozen=True)
+class MemoryParts:
+    """One training, part by part. What was trained is rounded to half precision at once, so that
+    all after it learn from what will be used."""
+
+    config: MemoryTraining
+    run: Run
+
+    @cached_property
+    def _split(self) -> tuple[Dataset, Dataset]:
+        return split(self.run.dataset)
+
+    @cached_property
+    def _sizes(self) -> dict[str, dict[str, object]]:
+        return sizes_of(self.config, self.run.dataset)
+
+    def tokenizer(self) -> Tokenizer:
+        """Not standardised yet."""
+        config, (learned, held) = self.config, self._split
+        drawn = self.run.windows(config.tokenizer, 1)
+        clip = min(config.tokenizer_sequence, int(learned.index["length"].max()))
+        shown = torch.from_numpy(self.run.film(length=1, count=10).frames[0])
+
+        def make() -> JointTokenizer:
+            model = JointTokenizer(
+                sizes=self._sizes["tokenizer"], action_size=learned.spec.action_size
+            )
+            model.to(memory_format=torch.channels_last)
+            return model
+
+        @torch.no_grad()
+        def picture(model: JointTokenizer) -> UInt8[np.ndarray, "h w c"]:
+            painted = model.tokenizer.painted(model.tokenizer.code_of(shown.to(self.run.device)))
+            both = [torch.cat(list(part), dim=1) for part in (shown, to_colour(painted).cpu())]
+            return torch.cat(both).numpy()
+
+        power = config.tokenizing.rare_colours
+        home = config.tokenizer_of or config.out
+        stage = Stage(
+            folder=home / "tokenizer",
+            make=make,
+            optimisation=config.tokenizer,
+            batches=Both(
+                learned=Windows(learned, length=clip, batch_size=drawn.batch_size, seed=drawn.seed),
+                held=Windows(held, length=1, batch_size=SEEN, seed=JUDGED),
+            ),
+            loss=TokenizingLoss(
+                config.tokenizing, RareColours.of(learned, power) if power else None
+            ),
+            picture=picture,
+        )
+        own = config.tokenizer_of is None
+        return halved((self.run.trained(stage) if own else self.run.taken(stage)).tokenizer)
+
+    def latents(self, tokenizer: Tokenizer) -> Float32[np.ndarray, "n d"]:
+        """Of the whole dataset; the tokenizer is standardised by what is learned from."""
+
+        def encode(
+            frames: UInt8[Tensor, "b h w c"], proprio: Float[Tensor, "b p"]
+        ) -> Float[Tensor, "b d"]:
+            return tokenizer.encode(frames, proprio)
+
+        home = self.config.tokenizer_of or self.config.out
+        told = self.run.encoded("codes", home, tokenizer, encode)
+        scales = Scales.of(self._split[0], told)
+        tokenizer.standardise(torch.from_numpy(scales.mean), torch.from_numpy(scales.std))
+        halved(tokenizer)
+        mean, std = (each.cpu().numpy() for each in (tokenizer.mean, tokenizer.std))
+        return (told - mean) / std
+
+    def _sequences(
+        self, latents: Float32[np.ndarray, "n d"], optimisation: Optimisation, length: int
+    ) -> Both[SequenceBatch]:
+        """The held-out batch is an eighth as large."""
+        drawn = self.run.windows(optimisation, 1)
+        longest = int(self.run.dataset.index["length"].max())
+        learned = Sequences(
+            dataset=self._split[0], latents=latents, length=min(length, longest),
+            batch_size=drawn.batch_size, seed=drawn.seed, tasks=len(self.run.dataset.tasks),
+        )  # fmt: skip
+        few = max(1, drawn.batch_size // 8)
+        return Both(learned=learned, held=replace(learned, dataset=self._split[1], batch_size=few))
+
+    def dynamics(self, tokenizer: Tokenizer, latents: Float32[np.ndarray, "n d"]) -> Dynamics:
+        config = self.config
+        change = half_of(change_of(self._split[0], latents, tokenizer.code_size))
+
+        def make() -> Dynamics:
+            model = Dynamics(**self._sizes["dynamics"])
+            model.change.copy_(change)
+            return model
+
+        longest = self.run.filmed.index["length"].max()
+        most = min(config.prefill, max(1, int(longest) // 3))
+        shown = [j for j in FILMED if most + j <= longest]
+        film = self.run.film(length=most + shown[-1], count=4)
+        stage = Stage(
+            folder=config.out / "dynamics",
+            make=make,
+            optimisation=config.dynamics,
+            batches=self._sequences(latents, config.dynamics, config.sequence),
+            loss=DynamicsLoss(config.remembering, tokenizer.code_size),
+            learned_from={"tokenizer": tokenizer},
+            picture=lambda model: filmstrip(tokenizer, model, film, shown=shown),
+        )
+        return halved(self.run.trained(stage))
+
+    def heads(
+        self, tokenizer: Tokenizer, dynamics: Dynamics, latents: Float32[np.ndarray, "n d"]
+    ) -> Heads:
+        config = self.config
+        length = max(config.judged, config.rollout + 2)
+        batches = self._sequences(latents, config.heads, length)
+        stage = Stage(
+            folder=config.out / "heads",
+            make=lambda: Heads(**self._sizes["heads"]),
+            optimisation=config.heads,
+            batches=batches,
+            loss=JudgingLoss(dynamics, tokenizer.code_size, config.rollout, self._rare),
+            learned_from={"dynamics": dynamics},
+        )
+        heads = halved(self.run.trained(stage))
+        if not self.run.dataset.spec.has_reward:
+            silenced(heads.reward)
+            return heads
+        batch = self._judged(batches).to(self.run.device)
+        said, true = said_by_heads(heads, dynamics, batch)
+        self.run.tell_rewards("heads", _told(said), _told(true), rare=self._rare)
+        return heads
+
+    def _judged(self, batches: Both[SequenceBatch]) -> SequenceBatch:
+        """What nobody learned from, always the same."""
+        assert isinstance(batches.held, Sequences)
+        return replace(batches.held, batch_size=64, seed=JUDGED).batch(0)
+
+    @cached_property
+    def _rare(self) -> bool:
+        """Whether its rewards are; the last row of an episode has none."""
+        index = self.run.dataset.index
+        rows = np.concatenate([e["start"] + np.arange(e["length"] - 1) for e in index])
+        return are_rare(torch.from_numpy(self.run.dataset.reward[rows]))
+
+    def local_model(
+        self, tokenizer: Tokenizer, dynamics: Dynamics, latents: Float32[np.ndarray, "n d"]
+    ) -> Follower:
+        config = self.config
+
+        def make() -> Recalling:
+            model = Recalling(sizes=self._sizes["local_model"], context_size=dynamics.config.memory)
+            model.follower.dynamics.change.copy_(dynamics.change)
+            return model
+
+        batches = self._sequences(latents, config.local_model, config.local_sequence)
+        stage = Stage(
+            folder=config.out / "local_model",
+            make=make,
+            optimisation=config.local_model,
+            batches=batches,
+            loss=FollowingLoss(config.following, dynamics, tokenizer.code_size, self._rare),
+            learned_from={"dynamics": dynamics},
+        )
+        follower = halved(self.run.trained(stage).follower)
+        if not self.run.dataset.spec.has_reward:
+            silenced(follower.reward)
+            return follower
+        said, true = said_by_follower(follower, self._judged(batches).to(self.run.device))
+        self.run.tell_rewards("local model", _told(said), _told(true), rare=self._rare)
+        return follower
+
+    def logged(self, latents: Float32[np.ndarray, "n d"]) -> Logged:
+        longest = int(self.run.dataset.index["length"].max())
+        chosen = choose_logged(
+            self.run.dataset, latents, count=self.config.logged,
+            length=min(self.config.local_sequence, longest), seed=0,
+        )  # fmt: skip
+        return replace(chosen, embedding=half_of(chosen.embedding))
+
+
+def _told(values: Tensor) -> Float[np.ndarray, "n"]:
+    return values.double().cpu().numpy()
+
+
+def train(config: MemoryTraining, run: Run) -> Trained:
+    parts = MemoryParts(config, run)
+    tokenizer = parts.tokenizer()
+    latents = parts.latents(tokenizer)
+    dynamics = parts.dynamics(tokenizer, latents)
+    heads = parts.heads(tokenizer, dynamics, latents)
+    follower = parts.local_model(tokenizer, dynamics, latents)
+    made = {
+        "tokenizer": tokenizer, "dynamics": dynamics, "heads": heads, "local_model": follower
+    }  # fmt: skip
+    global_model, local_model = assembled(made)
+    return Trained(
+        global_model=global_model,
+        local_model=local_model,
+        logged=parts.logged(latents),
+        facts={"episodes_held_out": len(split(run.dataset)[1])},
+    )
+
+
+RECIPE = Recipe(
+    kind=MEMORY.name,
+    presets=PRESETS,
+    learns_from=LEARNS_FROM,
+    check=check,
+    train=train,
+    foreign=lambda config: frozenset({"tokenizer"} if config.tokenizer_of else ()),
+)

@@ -1,0 +1,43 @@
+"""How much each pixel weighs in reconstruction: rare colours may weigh more."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from wm_gym.data import Dataset
+
+LEVELS, LOOKED_AT, MOST = 8, 400, 16.0
+"""Levels of a colour that are told apart, frames that are counted, and the largest weight."""
+
+
+@dataclass(frozen=True, eq=False)
+class RareColours:
+    """w = (share of the average colour / share of this one)^power, at most 16, 1 on average.
+
+    A small thing of its own colour is few pixels, and may be all that matters. With a power of 0
+    all weigh the same.
+    """
+
+    weight: Float[Tensor, "n"]
+    """Of each colour, by number."""
+
+    @classmethod
+    def of(cls, dataset: Dataset, power: float) -> "RareColours":
+        rows = np.concatenate([e["start"] + np.arange(e["length"]) for e in dataset.index])
+        spread = np.linspace(0, len(rows) - 1, min(LOOKED_AT, len(rows))).astype(int)
+        numbers = _numbers(torch.from_numpy(dataset.frames(rows[spread])))
+        count = torch.bincount(numbers.flatten(), minlength=LEVELS ** dataset.spec.picture[2])
+        share = (count + 1) / (count + 1).sum()
+        weight = (1 / (share * max(int((count > 0).sum()), 1))).pow(power).clamp(max=MOST)
+        return cls((weight / (weight * share).sum()).float())
+
+    def __call__(self, frames: UInt8[Tensor, "b h w c"]) -> Float[Tensor, "b 1 h w"]:
+        return self.weight.to(frames.device)[_numbers(frames)][:, None]
+
+
+def _numbers(frames: UInt8[Tensor, "b h w c"]) -> Tensor:
+    place = LEVELS ** torch.arange(frames.shape[3], device=frames.device)
+    return ((frames // (256 // LEVELS)).long() * place).sum(-1)
