@@ -142,6 +142,9 @@ class Scenario:
     told: tuple[str, ...] = ()
     """What its takes tell of themselves."""
 
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Kinds that are reported together, too, by a name."""
+
     def __post_init__(self) -> None:
         if self.form not in FORMS:
             raise ValueError(f"form is {self.form!r}, expected one of {list(FORMS)}")

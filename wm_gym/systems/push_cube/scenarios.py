@@ -231,7 +231,15 @@ def _bounded(value: float) -> float:
 
 
 SCENARIOS = {
-    "push-cube-away": Scenario(form="away", stage=away, told=("absent",)),
+    "push-cube-away": Scenario(
+        form="away",
+        stage=away,
+        told=("absent",),
+        groups={
+            f"away {seconds} s": tuple(f"{way}, {seconds} s" for way in ("back", "round"))
+            for seconds in SECONDS
+        },
+    ),
     "push-cube-choices": Scenario(
         form="choices", stage=choices, takes=5, told=("without_noise",)
     ),
