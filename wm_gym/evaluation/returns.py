@@ -93,7 +93,7 @@ def returns(
     ended: Ended, takes: Takes, probe: Probe, groups: Mapping[str, tuple[str, ...]], *, seed: int
 ) -> dict[str, Return]:
     """By group of kinds, then by kind."""
-    kinds = sorted(set(takes.kind.tolist()))
+    kinds = dict.fromkeys(takes.kind.tolist())
     named = {**groups, **{kind: (kind,) for kind in kinds}}
     found = {}
     for name, members in named.items():

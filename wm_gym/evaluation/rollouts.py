@@ -120,6 +120,14 @@ def plans(
     return tuple(found)
 
 
+def openings(dataset: Dataset, *, context: int, steps: int) -> Plan:
+    """The first so many steps of every episode that is long enough, in order."""
+    long = dataset.index["length"] >= context + steps
+    start = dataset.index["start"][long]
+    rows = start + np.arange(context + steps)[:, None]
+    return Plan(rows=rows, context=context, steps=(steps,))
+
+
 def shown_of(model: WorldModel, dataset: Dataset) -> int:
     """Real frames before a dream: as many as the model looks at, if episodes leave enough."""
     return min(model.spec.prefill, max(int(dataset.index["length"].max()) // 2, 1))

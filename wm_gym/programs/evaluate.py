@@ -30,6 +30,7 @@ from wm_gym.evaluation.rollouts import (
     Rollouts,
     dream_rollouts,
     floor_rollouts,
+    openings,
     plans,
     shown_of,
 )
@@ -88,8 +89,8 @@ class Evaluate:
     probes: Path = Path("out/probes")
     """Folder where probes that learned are kept."""
 
-    probe: LearnedProbeConfig = LearnedProbeConfig()
-    """How a probe learns, where a system's needs to."""
+    probe_updates: int = 2500
+    """Optimiser steps of a probe, where a system's needs to learn."""
 
     rollouts: int = 300
     """How many stretches of up to 50 steps of each dataset to predict, and whole episodes."""
@@ -113,7 +114,7 @@ class Evaluate:
     """Seed of what is chosen and drawn at random."""
 
     def __post_init__(self) -> None:
-        for name in ("rollouts", "transitions", "filmed"):
+        for name in ("rollouts", "transitions", "filmed", "probe_updates"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         check_denoising_steps(self.denoising_steps)
@@ -148,7 +149,7 @@ def evaluate(config: Evaluate) -> None:
     content = json.dumps(figures, indent=1).encode()
     write_atomically(evaluation.path("fidelity.json"), content)
     if told := sheets(json.loads(content)):
-        print(*map(as_text, told), sep="\n\n", end="\n\n")
+        print(*(as_text(one) for one in told if one.brief), sep="\n\n", end="\n\n")
         write_atomically(evaluation.path(SCENARIOS), as_markdown(told).encode())
         print(f"tables:   {config.out / SCENARIOS}")
     print(f"figures:  {config.out / 'fidelity.json'}")
@@ -256,14 +257,19 @@ class _Evaluation:
         return found
 
     def shoot(self) -> None:
-        """The filmstrip and the film, of whole episodes where there are any."""
+        """The filmstrip and the film, of the first episodes of each dataset: of whole ones where
+        there are any."""
         longest = {name: plans[-1] for name, plans in self.plans.items()}
         steps = max(plan.steps[-1] for plan in longest.values())
-        whole = [name for name, plan in longest.items() if plan.steps[-1] == steps]
-        films = []
+        whole = {
+            name: openings(self.datasets[name], context=plan.context, steps=steps)
+            for name, plan in longest.items()
+            if plan.steps[-1] == steps
+        }
+        films, names = [], list(whole)
         for i in each(range(self.config.filmed), unit="rollout", desc="filming"):
-            name = whole[i % len(whole)]
-            plan = longest[name].column(i // len(whole)).cut(LONGEST_FILM)
+            name = names[i % len(names)]
+            plan = whole[name].column(i // len(names)).cut(LONGEST_FILM)
             films.append(film(self.dreamer, self.datasets[name], plan))
         strip = filmstrip(Film.joined(films[:3]))
         with atomic_file(self.path(FILMSTRIP)) as file:
@@ -294,7 +300,8 @@ def _evaluation(config: Evaluate) -> _Evaluation:
     usual = OTHER_DATA.get(system.name, DATA)
     data = usual if config.data == DATA else config.data
     datasets = open_datasets(data, usual, model)
-    probe = found_probe(system, config.scenarios, config.probes, config.probe)
+    learning = LearnedProbeConfig(updates=config.probe_updates)
+    probe = found_probe(system, config.scenarios, config.probes, learning)
     steps = config.denoising_steps or model.card.denoising_steps
     dreamer = Dreamer(model=model, denoising_steps=steps, seed=config.seed)
     return _Evaluation(

@@ -27,6 +27,8 @@ class Sheet:
     caption: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    brief: bool = True
+    """Whether it answers a question, and is not one to look things up in."""
 
 
 def sheets(content: Json) -> list[Sheet]:
@@ -73,7 +75,8 @@ def _open_loop(name: str, behaviour: Json, units: Json) -> Sheet:
         rows.append((f"shown whole, %: {of}", *cells))
     count = max(each["count"] for each in figures["psnr"].values())
     head = (f"{name}, {count} rollouts", *(f"step {step}" for step in steps))
-    return Sheet(caption=f"Open loop on {name}: medians (95 %)", head=head, rows=tuple(rows))
+    caption = f"Open loop on {name}: medians (95 %)"
+    return Sheet(caption=caption, head=head, rows=tuple(rows), brief=False)
 
 
 def _returns(name: str, groups: Json, memory: Json) -> Sheet:
@@ -136,7 +139,9 @@ def _samples(name: str, tables: Json, units: Json) -> Sheet:
         if real and SHARPNESS != figure:
             rows.append((f"{label}: two real runs", *_medians(real, steps, digits)))
     head = (name, *(f"step {step}" for step in steps))
-    return Sheet(caption="Denoiser calls: medians (95 %)", head=head, rows=tuple(rows))
+    return Sheet(
+        caption="Denoiser calls: medians (95 %)", head=head, rows=tuple(rows), brief=False
+    )
 
 
 def _melting(found: Json) -> Sheet:
@@ -218,7 +223,7 @@ def memory(content: Json) -> list[Html]:
     shown, rest = list[Html](), list[Html]()
     for sheet in sheets(content):
         made = table(sheet.caption, sheet.head, {"": sheet.rows})
-        (rest if sheet.caption.startswith(("Open loop", "Denoiser")) else shown).append(made)
-    return [*shown, folded("All figures of scenarios, with means and worst tenths", *rest)] if (
-        shown or rest
-    ) else []
+        (shown if sheet.brief else rest).append(made)
+    if not shown:
+        return []
+    return [*shown, folded("Dreams with memory: all figures", *rest)]

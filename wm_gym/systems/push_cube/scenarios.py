@@ -49,10 +49,13 @@ def away(recorder: Recorder, rng: np.random.Generator, case: int) -> tuple[Take,
     if not _look(recorder, rng, near=unseen):
         return None
     shown, before = len(recorder), cube_of(recorder.state)
+    _, was = _cube_from(recorder)
+    aside = -math.copysign(rng.uniform(0.1, 0.55), was)  # standing still is not to find it
     if unseen:
-        done = _push_unseen(recorder, rng)
+        done = _push_unseen(recorder, rng, aside)
     else:
-        done = _turn_away(recorder, rng, way, round(_RATE * float(seconds.removesuffix(" s"))))
+        steps = round(_RATE * float(seconds.removesuffix(" s")))
+        done = _turn_away(recorder, rng, way, steps, aside)
     moved = math.dist(before, cube_of(recorder.state))
     if not done or _pixels(recorder.frame) <= CLEAR or (moved > 0.15) != unseen:
         return None
@@ -63,11 +66,13 @@ def away(recorder: Recorder, rng: np.random.Generator, case: int) -> tuple[Take,
 def _look(recorder: Recorder, rng: np.random.Generator, *, near: bool) -> bool:
     """Walks about with an eye on the cube."""
     recorder.start(rng)
-    shaken, drift, distance = rng.uniform(0.1, 0.4), np.zeros(3), 0.8 if near else 1.3
+    shaken, drift, aside = rng.uniform(0.1, 0.4), np.zeros(3), rng.uniform(-0.4, 0.4)
+    distance = 0.8 if near else rng.uniform(0.9, 2.2)
     while len(recorder) < 2 * PREFILL:
         drift = 0.8 * drift + rng.normal(0, 0.4, 3)
         apart, off = _cube_from(recorder)
-        if not recorder.act(np.array([0.3 * (apart - distance), 0, 1.5 * off]) + shaken * drift):
+        wanted = np.array([0.3 * (apart - distance), 0, 1.5 * (off - aside)])
+        if not recorder.act(wanted + shaken * drift):
             return False
         seen = sum(_pixels(frame) > CLEAR / 2 for frame in recorder.frames[-16:])
         enough = len(recorder) >= PREFILL and seen >= 8 and (apart < 1.0 or not near)
@@ -76,15 +81,17 @@ def _look(recorder: Recorder, rng: np.random.Generator, *, near: bool) -> bool:
     return False
 
 
-def _turn_away(recorder: Recorder, rng: np.random.Generator, way: str, steps: int) -> bool:
+def _turn_away(
+    recorder: Recorder, rng: np.random.Generator, way: str, steps: int, aside: float
+) -> bool:
     undone = way == "inverse"
     pace = rng.choice([-1, 1]) * rng.uniform(0.6, 1)
-    ahead = rng.uniform(-0.3, 0.5) * (rng.random() < 0.5) * (steps > 15)
+    ahead = rng.uniform(-0.4, 0.6)
     begun, gone = len(recorder.actions), 0
     while gone < (steps // 2 if undone else steps):
         _, off = _cube_from(recorder)
         idle = np.array([ahead, rng.normal(0, 0.2), rng.normal(0, 0.4)])
-        turning = abs(off) < 1.2 or steps <= 15
+        turning = abs(off) < 1.2 or (steps <= _RATE and not undone)
         if not recorder.act(np.array([0, 0, pace]) if turning else idle):
             return False
         gone = 0 if in_view(recorder.frame) else gone + 1
@@ -92,10 +99,10 @@ def _turn_away(recorder: Recorder, rng: np.random.Generator, way: str, steps: in
             return False
     if undone:
         return all(recorder.act(-action) for action in recorder.actions[:begun - 1 : -1])
-    return _return(recorder, -pace if way == "back" else pace)
+    return _return(recorder, aside, -pace if way == "back" else pace)
 
 
-def _push_unseen(recorder: Recorder, rng: np.random.Generator) -> bool:
+def _push_unseen(recorder: Recorder, rng: np.random.Generator, aside: float) -> bool:
     pace, pushed = rng.choice([-1, 1]) * rng.uniform(0.7, 1), 0
     for _ in range(_LOST):
         _, off = _cube_from(recorder)
@@ -114,19 +121,21 @@ def _push_unseen(recorder: Recorder, rng: np.random.Generator) -> bool:
         if pushed >= 6:
             break
     ahead = (recorder.act(np.array([0.7, 0, 0])) for _ in range(4))  # to have room to turn
-    return pushed >= 6 and all(ahead) and _return(recorder, pace)
+    return pushed >= 6 and all(ahead) and _return(recorder, aside, pace)
 
 
-def _return(recorder: Recorder, pace: float) -> bool:
-    """Turn until the cube is before the robot, and hold it there for a second."""
+def _return(recorder: Recorder, aside: float, pace: float) -> bool:
+    """Turn until the cube is in view, and hold it this far to the left for a second."""
     for _ in range(40):
         _, off = _cube_from(recorder)
-        if not recorder.act(np.array([0, 0, pace if abs(off) > 0.5 else 1.2 * off])):
+        near = 1.2 * wrapped(off - aside)
+        if not recorder.act(np.array([0, 0, pace if abs(off) > 0.7 else near])):
             return False
-        if _pixels(recorder.frame) > CLEAR and abs(off) < 0.3:
+        if _pixels(recorder.frame) > CLEAR and abs(near) < 0.3:
             break
     return all(
-        recorder.act(np.array([0, 0, 1.2 * _cube_from(recorder)[1]])) for _ in range(_RATE + 1)
+        recorder.act(np.array([0, 0, 1.2 * (_cube_from(recorder)[1] - aside)]))
+        for _ in range(_RATE + 1)
     )
 
 
