@@ -172,9 +172,11 @@ class Source:
         )
 
     def _staged(self, scenario: str) -> Stages:
-        recipe = self.recipe
+        recipe, spec = self.recipe, self.env.unwrapped.spec
+        if self.system is None or spec is None:
+            raise ValueError(f"{recipe.env_id} is of no registered system, so has no scenarios")
         stages = Stages(
-            recipe.env_id, scenario, seed=recipe.seed, split=recipe.split,
+            self.system, spec.kwargs["simulator"], scenario, seed=recipe.seed, split=recipe.split,
             felt=recipe.proprioception,
         )  # fmt: skip
         if recipe.episodes % stages.scenario.takes:
@@ -269,8 +271,10 @@ class Source:
 
     def recorded(self, case: int) -> Iterator[tuple[int, Episode]]:
         """Numbers and episodes of one case: of the recipe's scenario, or simply the next one."""
-        return iter([(case, self.record(case))]) if self.stages is None else (
-            self.stages.recorded(case)
+        return (
+            iter([(case, self.record(case))])
+            if self.stages is None
+            else (self.stages.recorded(case))
         )
 
     def record(self, number: int) -> Episode:

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 
-import gymnasium as gym
 import numpy as np
 from numpy.random import SeedSequence
 
 from wm_gym.data.episode import Episode
 from wm_gym.data.spec import Fact
-from wm_gym.systems import System, system_named
+from wm_gym.systems import System
 from wm_gym.systems.scenarios import Recorder, Scenario, Take, scenarios_of
 
 CASE, SHOWN = "case", "shown"
@@ -18,16 +17,7 @@ TRIES = 200
 """Of a case, before it is given up."""
 
 
-def system_of_id(env_id: str) -> System:
-    """The registered one whose simulator this is."""
-    named = (gym.spec(env_id).kwargs or {}).get("system")
-    if named is None:
-        raise ValueError(f"{env_id} is of no registered system, so it has no scenarios")
-    return system_named(named)
-
-
-def scenario_named(env_id: str, name: str) -> Scenario:
-    system = system_of_id(env_id)
+def scenario_named(system: System, name: str) -> Scenario:
     known = scenarios_of(system)
     if name not in known:
         raise ValueError(f"{system.name} has no scenario {name!r}, expected one of {sorted(known)}")
@@ -37,9 +27,11 @@ def scenario_named(env_id: str, name: str) -> Scenario:
 class Stages:
     """Ready to record any case of a scenario."""
 
-    def __init__(self, env_id: str, scenario: str, *, seed: int, split: str, felt: bool) -> None:
-        self.system, self.scenario = system_of_id(env_id), scenario_named(env_id, scenario)
-        self._recorder = Recorder(self.system, env_id)
+    def __init__(
+        self, system: System, simulator: str, scenario: str, *, seed: int, split: str, felt: bool
+    ) -> None:
+        self.system, self.scenario = system, scenario_named(system, scenario)
+        self._recorder = Recorder(system, simulator)
         self._seed, self._split, self._felt = seed, split, felt
         self._name = scenario
 

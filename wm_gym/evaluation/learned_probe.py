@@ -134,7 +134,7 @@ def load_probe(
             told = opened.metadata() or {}
             if told.get("format") != str(_FORMAT):
                 return None
-            net.load_state_dict({name: opened.get_tensor(name) for name in opened.keys()})
+            net.load_state_dict({name: opened.get_tensor(name) for name in tuple(opened.keys())})
             made = json.loads(told["made"])
     except Exception as error:
         raise ValueError(f"{file} is no probe: {error}; delete it, and it is made anew") from error

@@ -139,11 +139,11 @@ def bank_of(dataset: Dataset, *, most: int, seed: int) -> tuple[Bank, UInt8[np.n
             "frames look like"
         )
     half, three = len(order) // 2, -(-3 * len(order) // 4)
-    parts = [
-        dataset.frames(_rows(dataset, each, many))
-        for each, many in zip(np.split(order, (half, three)), (most, most // 4, most // 8))
-    ]
-    return Bank.of(parts[0], parts[1]), parts[2]
+    groups, many = np.split(order, (half, three)), (most, most // 4, most // 8)
+    bank, bounds, others = (
+        dataset.frames(_rows(dataset, *each)) for each in zip(groups, many, strict=True)
+    )
+    return Bank.of(bank, bounds), others
 
 
 def _rows(dataset: Dataset, episodes: Int[np.ndarray, "e"], most: int) -> Int[np.ndarray, "n"]:
@@ -226,9 +226,7 @@ def _endless(
     return plan, dataset.action[rows]
 
 
-def blurred(
-    frames: UInt8[np.ndarray, "n h w c"], cells: int = 9
-) -> UInt8[np.ndarray, "n h w c"]:
+def blurred(frames: UInt8[np.ndarray, "n h w c"], cells: int = 9) -> UInt8[np.ndarray, "n h w c"]:
     """Each pixel the mean of a square around it, of so many pixels a side."""
     shown = torch.from_numpy(frames).movedim(-1, 1).float()
     side = cells // 2
@@ -236,9 +234,7 @@ def blurred(
     return functional.avg_pool2d(padded, cells, 1).round().byte().movedim(1, -1).numpy()
 
 
-def doubled(
-    frames: UInt8[np.ndarray, "n h w c"], *, seed: int
-) -> UInt8[np.ndarray, "n h w c"]:
+def doubled(frames: UInt8[np.ndarray, "n h w c"], *, seed: int) -> UInt8[np.ndarray, "n h w c"]:
     """Each half transparent above another, as a mean of what might be."""
     other = np.random.default_rng(seed).permutation(len(frames))
     mixed = (frames.astype(np.uint16) + frames[other]) // 2

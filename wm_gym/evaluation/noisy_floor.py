@@ -129,7 +129,7 @@ def shuffled(dreamer: Dreamer, probe: Probe | None, takes: Takes) -> Iterator[Ro
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
-    """Of medians, with an interval over rollouts; None where one of them is 0 or nobody can tell."""
+    """Of medians, with an interval over rollouts; None where one is 0, or nobody can tell."""
 
     by_step: dict[int, Interval | None]
 

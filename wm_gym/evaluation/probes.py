@@ -1,5 +1,4 @@
-"""What reads states off frames: a system's module, in closed form, or one that it teaches a network.
-"""
+"""What reads states off frames: a system's module, or a network that it teaches."""
 
 from collections.abc import Mapping
 from importlib import import_module

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from wm_gym.evaluation.logged_frames import reconstructed
 from wm_gym.evaluation.probes import Probe, readings, told_errors
 from wm_gym.evaluation.rollouts import Dreamer
-from wm_gym.evaluation.logged_frames import reconstructed
 from wm_gym.evaluation.statistics import Interval, Spread, share, spread, told_spread
 from wm_gym.evaluation.takes import Takes
 from wm_gym.models.colours import to_colour
@@ -116,7 +116,9 @@ def _return(
     }
     absent = None
     if "absent" in takes.dataset.spec.facts:
-        absent = float(np.median(takes.told("absent")[ended.which[chosen]])) / takes.dataset.spec.fps
+        absent = (
+            float(np.median(takes.told("absent")[ended.which[chosen]])) / takes.dataset.spec.fps
+        )
     return Return(
         count=int(chosen.sum()),
         absent=absent,

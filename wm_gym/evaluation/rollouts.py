@@ -6,7 +6,6 @@ first frames. An episode of 151 frames has 147 after a context of 4, so that is 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch

@@ -56,7 +56,10 @@ PRESETS = {
     "push-cube-choices": (
         "Five ways to go on from one moment close to the cube, each tried in truth.",
         Recipe(
-            seed=14_000_000, episodes=400, split="choices", scenario="push-cube-choices",
+            seed=14_000_000,
+            episodes=400,
+            split="choices",
+            scenario="push-cube-choices",
             **_PUSH_CUBE,
         ),
     ),

@@ -22,8 +22,8 @@ from wm_gym.evaluation.drawing import Film, draw_fidelity, film, film_frames, fi
 from wm_gym.evaluation.ends import Ends, ends, ends_text
 from wm_gym.evaluation.fidelity import Detection, Fidelity, detection, fidelity
 from wm_gym.evaluation.learned_probe import LearnedProbeConfig
-from wm_gym.evaluation.report import calibration_text, detection_text, fidelity_text
 from wm_gym.evaluation.probes import Nudging, Probe
+from wm_gym.evaluation.report import calibration_text, detection_text, fidelity_text
 from wm_gym.evaluation.rollouts import (
     Dreamer,
     Plan,
@@ -83,8 +83,8 @@ class Evaluate:
     """Folder for figures, pictures and a film."""
 
     scenarios: Path = Path("data")
-    """Folder with the datasets of the system's scenarios, and what its probe learns from, each under
-    the name that `wm-gym collect` has for it. What is not there is left out."""
+    """Folder with the datasets of the system's scenarios, and what its probe learns from, each
+    under the name that `wm-gym collect` has for it. What is not there is left out."""
 
     probes: Path = Path("out/probes")
     """Folder where probes that learned are kept."""

@@ -43,7 +43,9 @@ BANK = 2000
 T = TypeVar("T")
 
 
-def found_probe(system: System, data: Path, cache: Path, config: LearnedProbeConfig) -> Probe | None:
+def found_probe(
+    system: System, data: Path, cache: Path, config: LearnedProbeConfig
+) -> Probe | None:
     """A system's own; or one that learned, which is kept, and learns anew from other data."""
     lesson = lesson_of(system)
     if lesson is None:
@@ -154,9 +156,7 @@ class Scenes:
         found["melting"] = {name: self._melting(data, name) for name, data in behaviours.items()}
         return found
 
-    def _returns(
-        self, probe: Probe, scenario: Scenario, takes: Takes, name: str
-    ) -> dict[str, Any]:
+    def _returns(self, probe: Probe, scenario: Scenario, takes: Takes, name: str) -> dict[str, Any]:
         parts = []
         with Bar(total=len(takes), unit="take", desc=f"looking away: {name}") as bar:
             for part in ended_takes(self.dreamer, probe, takes):

@@ -38,6 +38,7 @@ from wm_gym.evaluation.gradients_report import (
 )
 from wm_gym.evaluation.linear_probe import LinearProbe, check_probed, fit_linear_probe
 from wm_gym.evaluation.local_report import Line, local_figures, local_report
+from wm_gym.evaluation.probes import Nudging, probe_of
 from wm_gym.evaluation.refreshing import (
     Refreshed,
     logged_transitions,
@@ -46,7 +47,6 @@ from wm_gym.evaluation.refreshing import (
     refresh,
     refreshed,
 )
-from wm_gym.evaluation.probes import Nudging, probe_of
 from wm_gym.models.world_model import WorldModel
 from wm_gym.numbers import check_least
 from wm_gym.programs.evaluate import facts_of, open_datasets

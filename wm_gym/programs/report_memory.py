@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wm_gym.evaluation.noisy_floor import SHARPNESS, SPREAD
-from wm_gym.evaluation.rollouts import MEAN, REAL, RECONSTRUCTION, RESIDUAL, STILL
+from wm_gym.evaluation.rollouts import MEAN, REAL, RECONSTRUCTION, STILL
 from wm_gym.programs.report_html import NOTHING, Html, fixed, folded, table
 
 Json = Mapping[str, Any]
@@ -37,9 +37,7 @@ def sheets(content: Json) -> list[Sheet]:
     if not memory:
         return []
     units = memory.get("units", {})
-    found = [
-        _open_loop(name, each, units) for name, each in content["behaviours"].items()
-    ]
+    found = [_open_loop(name, each, units) for name, each in content["behaviours"].items()]
     found += [_returns(name, each, memory) for name, each in memory["returns"].items()]
     found += [_choices(memory["choices"])] if memory["choices"] else []
     found += [_shuffled(name, each) for name, each in memory["shuffled"].items()]
@@ -136,12 +134,10 @@ def _samples(name: str, tables: Json, units: Json) -> Sheet:
                 told = f"{calls} call{'s' * (calls != '1')}"
                 rows.append((f"{label}: {told}", *_medians(row, steps, digits)))
         real = tables["real"].get(figure.removesuffix(f".{SPREAD}"))
-        if real and SHARPNESS != figure:
+        if real and figure != SHARPNESS:
             rows.append((f"{label}: two real runs", *_medians(real, steps, digits)))
     head = (name, *(f"step {step}" for step in steps))
-    return Sheet(
-        caption="Denoiser calls: medians (95 %)", head=head, rows=tuple(rows), brief=False
-    )
+    return Sheet(caption="Denoiser calls: medians (95 %)", head=head, rows=tuple(rows), brief=False)
 
 
 def _melting(found: Json) -> Sheet:

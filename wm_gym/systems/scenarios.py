@@ -68,9 +68,7 @@ class Recorder:
     def actions(self) -> list[Float32[np.ndarray, "a"]]:
         return list(self._actions)
 
-    def start(
-        self, rng: np.random.Generator, state: Float[np.ndarray, "s"] | None = None
-    ) -> None:
+    def start(self, rng: np.random.Generator, state: Float[np.ndarray, "s"] | None = None) -> None:
         """By the system's start rule, or in this state."""
         if state is None:
             self.simulator.start(rng)

@@ -54,7 +54,7 @@ def errors(
     """Of what was read, or of a true state."""
     ours, its = (each if each.shape[1] == _SIZE else targets(each) for each in (state, truth))
     off = ours - its
-    cos = (ours[:, 4] * its[:, 4] + ours[:, 5] * its[:, 5])
+    cos = ours[:, 4] * its[:, 4] + ours[:, 5] * its[:, 5]
     sin = ours[:, 5] * its[:, 4] - ours[:, 4] * its[:, 5]
     return {
         "cube": np.hypot(off[:, 0], off[:, 1]),

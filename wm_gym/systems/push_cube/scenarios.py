@@ -1,11 +1,11 @@
-"""Scenarios of Push Cube: look away and return, choices, and the noise of the real system itself."""
+"""Scenarios of Push Cube: look away and return, choices, and what the system's noise alone does."""
 
 import math
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from wm_gym.systems.push_cube.drive import bearing, cube_of, robot_of, turn, walk, wrapped
+from wm_gym.systems.push_cube.drive import bearing, cube_of, robot_of, wrapped
 from wm_gym.systems.push_cube.play import BEHAVIOURS, SHARES
 from wm_gym.systems.push_cube.reward import reward
 from wm_gym.systems.push_cube.simulator import PushCube
@@ -98,7 +98,7 @@ def _turn_away(
         if len(recorder.actions) - begun > steps + _LOST:
             return False
     if undone:
-        return all(recorder.act(-action) for action in recorder.actions[:begun - 1 : -1])
+        return all(recorder.act(-action) for action in recorder.actions[: begun - 1 : -1])
     return _return(recorder, aside, -pace if way == "back" else pace)
 
 
@@ -249,8 +249,6 @@ SCENARIOS = {
             for seconds in SECONDS
         },
     ),
-    "push-cube-choices": Scenario(
-        form="choices", stage=choices, takes=5, told=("without_noise",)
-    ),
+    "push-cube-choices": Scenario(form="choices", stage=choices, takes=5, told=("without_noise",)),
     "push-cube-floor": Scenario(form="floor", stage=floor, takes=2),
 }
