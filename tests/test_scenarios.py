@@ -271,7 +271,7 @@ def test_wrong_actions_are_worse_unless_nothing_moves(data, probe):
         found = Rollouts.joined(list(shuffled(dreamer(**how), probe, takes)))
         return shuffle_ratios(found, seed=0)["bearing"].by_step[step].value
 
-    assert at(15) > 2
+    assert at(15) > 1.5
     assert at(15, moves=False) == 1
 
 
@@ -454,11 +454,11 @@ def test_push_cube_stages_its_scenarios(name, tmp_path):
     )  # fmt: skip
     source = Source(recipe)
     recorded = [episode for _, episode in source.recorded(0)]
-    again = [episode for _, episode in source.recorded(0)]
-    assert [one.digest for one in recorded] == [one.digest for one in again]
     shown = int(recorded[0].facts["shown"][0])
     seen = np.array([cube_probe.cube_pixels(frame).sum() for frame in recorded[0].frames])
     if name == "away":
+        ((_, again),) = source.recorded(0)
+        assert again.digest == recorded[0].digest
         assert shown >= 32
         assert seen[shown - 1] > 60
         assert seen[-1] > 60

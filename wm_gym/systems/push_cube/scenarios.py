@@ -9,7 +9,7 @@ from wm_gym.systems.push_cube.drive import bearing, cube_of, robot_of, wrapped
 from wm_gym.systems.push_cube.play import BEHAVIOURS, SHARES
 from wm_gym.systems.push_cube.reward import reward
 from wm_gym.systems.push_cube.simulator import PushCube
-from wm_gym.systems.push_cube.view import cube_pixels, in_view
+from wm_gym.systems.push_cube.view import FEWEST, cube_pixels
 from wm_gym.systems.registry import Pilot
 from wm_gym.systems.scenarios import Recorder, Scenario, Take
 
@@ -59,7 +59,7 @@ def away(recorder: Recorder, rng: np.random.Generator, case: int) -> tuple[Take,
     moved = math.dist(before, cube_of(recorder.state))
     if not done or _pixels(recorder.frame) <= CLEAR or (moved > 0.15) != unseen:
         return None
-    absent = sum(not in_view(frame) for frame in recorder.frames[shown:])
+    absent = sum(not _in_view(frame) for frame in recorder.frames[shown:])
     return (recorder.take(kind, shown=shown, absent=float(absent)),)
 
 
@@ -94,7 +94,7 @@ def _turn_away(
         turning = abs(off) < 1.2 or (steps <= _RATE and not undone)
         if not recorder.act(np.array([0, 0, pace]) if turning else idle):
             return False
-        gone = 0 if in_view(recorder.frame) else gone + 1
+        gone = 0 if _in_view(recorder.frame) else gone + 1
         if len(recorder.actions) - begun > steps + _LOST:
             return False
     if undone:
@@ -115,7 +115,7 @@ def _push_unseen(recorder: Recorder, rng: np.random.Generator, aside: float) -> 
     for _ in range(_LOST):
         _, off = _cube_from(recorder)
         back = np.array([-0.8, 0, _bounded(1.5 * wrapped(off - math.pi))])
-        if not recorder.act(back) or in_view(recorder.frame):
+        if not recorder.act(back) or _in_view(recorder.frame):
             return False
         pushed += bool(recorder.info["contact"])
         if pushed >= 6:
@@ -222,6 +222,10 @@ def _asked(pilot: Pilot, recorder: Recorder) -> np.ndarray:
     action = pilot.send(recorder.info)
     assert action is not None, "a behaviour yields a start once, then actions"
     return action
+
+
+def _in_view(frame: UInt8[np.ndarray, "h w c"]) -> bool:
+    return _pixels(frame) >= FEWEST
 
 
 def _pixels(frame: UInt8[np.ndarray, "h w c"]) -> int:
