@@ -325,7 +325,8 @@ def open_datasets(
     data: tuple[str, ...], usual: tuple[str, ...], model: WorldModel
 ) -> dict[str, Dataset]:
     """By behaviour; of the model's system. What the model learned from warns."""
-    if data == DATA and model.card.system != USUAL_SYSTEM:
+    of_this = model.card.system == USUAL_SYSTEM or usual == OTHER_DATA.get(model.card.system)
+    if data == usual and not of_this:
         raise ValueError(
             f"the world model dreams of {model.card.system!r}, and the datasets that are used "
             f"where none is given are of {USUAL_SYSTEM!r}. Give --data name=folder, of its own "
