@@ -13,7 +13,8 @@ import tyro
 from accelerate import Accelerator
 
 from wm_gym.data import Dataset
-from wm_gym.evaluation.rollouts import Dreamer, Rollouts, dream_rollouts, plans, probe_of
+from wm_gym.evaluation.probes import probe_of
+from wm_gym.evaluation.rollouts import Dreamer, Rollouts, dream_rollouts, plans
 from wm_gym.models.actions import ENCODINGS
 from wm_gym.models.keypoints.global_model import KeypointGlobalModel
 from wm_gym.models.world_model import Card, WorldModel

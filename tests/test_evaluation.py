@@ -16,6 +16,7 @@ from wm_gym.evaluation.calibration import Judged, calibration_card, judge, trans
 from wm_gym.evaluation.drawing import film, film_frames, filmstrip
 from wm_gym.evaluation.fidelity import detection, fidelity
 from wm_gym.evaluation.pictures import psnr, ssim
+from wm_gym.evaluation.probes import probe_of
 from wm_gym.evaluation.report import calibration_text, fidelity_text
 from wm_gym.evaluation.rollouts import (
     REAL,
@@ -27,7 +28,6 @@ from wm_gym.evaluation.rollouts import (
     dream_rollouts,
     floor_rollouts,
     plans,
-    probe_of,
 )
 from wm_gym.evaluation.statistics import auroc, auroc_interval, share, spread
 from wm_gym.models.colours import to_unit

@@ -45,6 +45,7 @@ from wm_gym.evaluation.linear_probe import (
     regressed,
 )
 from wm_gym.evaluation.local_report import POSTERIOR, PRIOR, STILL, local_figures, local_report
+from wm_gym.evaluation.probes import probe_of
 from wm_gym.evaluation.refreshing import (
     logged_transitions,
     practice,
@@ -52,7 +53,6 @@ from wm_gym.evaluation.refreshing import (
     refresh,
     refreshed,
 )
-from wm_gym.evaluation.rollouts import probe_of
 from wm_gym.programs.gradients import GradientCard, gradients
 from wm_gym.systems import DOT, PUSH_T
 

@@ -89,7 +89,7 @@ def test_of_rewards_that_nobody_logged_nothing_is_measured(run, tmp_path, capsys
         "uncertainty",
         *(
             name + of
-            for name in ("psnr", "ssim")
+            for name in ("psnr", "ssim", "msssim")
             for of in ("", ".reconstruction", ".still", ".mean")
         ),
     }

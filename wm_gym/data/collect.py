@@ -25,6 +25,7 @@ from wm_gym.data.facts import fact_columns, facts_in_common, facts_told
 from wm_gym.data.pixels import UnitActions, make_pixel_env
 from wm_gym.data.proprio import felt_in, names_of
 from wm_gym.data.spec import DatasetSpec, Fact
+from wm_gym.data.staged import Stages
 from wm_gym.data.store import DatasetWriter
 from wm_gym.data.workers import begin_as_worker, starting_workers
 from wm_gym.systems import Behaviour, System
@@ -35,7 +36,7 @@ from wm_gym.types import Info
 RECIPE_VERSION = 1
 """Bumped when equal recipes come to mean other episodes; part of what a dataset says it is."""
 
-_OPTIONAL = {"picture": None, "repeat": 1, "proprioception": False}
+_OPTIONAL = {"picture": None, "repeat": 1, "proprioception": False, "scenario": None}
 """Settings that came later: at these they say nothing, so that older data is still the same."""
 
 
@@ -76,6 +77,10 @@ class Recipe:
     what a registered system declares (Push-T: the tool's x and y), or `agent_pos` of observations
     that are dictionaries. Without it no such column is written, and data is what it always was."""
 
+    scenario: str | None = None
+    """Stage this scenario of a registered system, in place of behaviours; several episodes in a row
+    may be takes of one case."""
+
     def __post_init__(self) -> None:
         for name in ("episodes", "steps", "repeat"):
             if getattr(self, name) < 1:
@@ -84,6 +89,8 @@ class Recipe:
             raise ValueError(f"seed is {self.seed}, expected 0 or more")
         if self.picture is not None and min(self.picture) < 1:
             raise ValueError(f"picture is {self.picture}, expected a height and a width")
+        if self.scenario is not None and (self.behaviours or self.env_kwargs or self.repeat > 1):
+            raise ValueError("a scenario has its own behaviours, and takes no env_kwargs or repeat")
 
     def asked(self) -> dict[str, Any]:
         """For the record of a dataset."""
@@ -111,30 +118,32 @@ def collect_episodes(
         raise ValueError(f"workers is {workers}, expected at least 1")
     source = Source(recipe)
     writer = DatasetWriter(folder, source.spec())
+    takes = source.takes
     source.close()
-    missing = sorted(set(range(recipe.episodes)) - writer.finished())
-    if missing:
-        workers = min(workers or os.cpu_count() or 1, len(missing))
-        yield from _spread(recipe, folder, missing, workers)
+    missing = set(range(recipe.episodes)) - writer.finished()
+    cases = sorted({number // takes for number in missing})
+    if cases:
+        workers = min(workers or os.cpu_count() or 1, len(cases))
+        yield from _spread(recipe, folder, cases, workers)
     writer.finalize()
 
 
-def _spread(recipe: Recipe, folder: Path, missing: list[int], workers: int) -> Iterator[Logged]:
+def _spread(recipe: Recipe, folder: Path, cases: list[int], workers: int) -> Iterator[Logged]:
     context = multiprocessing.get_context("spawn")  # forking a process with threads can hang
     with starting_workers():
         pool = ProcessPoolExecutor(workers, context, _begin_work, (recipe, folder))
     with pool:
-        todo, running = iter(missing), set[Future[Logged]]()
+        todo, running = iter(cases), set[Future[list[Logged]]]()
         try:
             while True:
                 with starting_workers():
-                    while len(running) < 2 * workers and (number := next(todo, None)) is not None:
-                        running.add(pool.submit(_work, number))
+                    while len(running) < 2 * workers and (case := next(todo, None)) is not None:
+                        running.add(pool.submit(_work, case))
                 if not running:
                     return
                 finished, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in finished:
-                    yield future.result()
+                    yield from future.result()
         except BrokenProcessPool as error:
             raise RuntimeError(
                 "a worker process died; what was finished is safe. It was killed (out of memory?), "
@@ -156,12 +165,35 @@ class Source:
         )  # fmt: skip
         (self.action_size,) = self.env.action_space.shape or ()
         self.system: System | None = getattr(self.env.unwrapped, "system", None)
+        self.stages = None if recipe.scenario is None else self._staged(recipe.scenario)
         self.shares = self._shares()
         self.bounds = next(
             (e.bounds for e in _layers(self.env) if isinstance(e, UnitActions)), None
         )
 
+    def _staged(self, scenario: str) -> Stages:
+        recipe, spec = self.recipe, self.env.unwrapped.spec
+        if self.system is None or spec is None:
+            raise ValueError(f"{recipe.env_id} is of no registered system, so has no scenarios")
+        stages = Stages(
+            self.system, spec.kwargs["simulator"], scenario, seed=recipe.seed, split=recipe.split,
+            felt=recipe.proprioception,
+        )  # fmt: skip
+        if recipe.episodes % stages.scenario.takes:
+            raise ValueError(
+                f"episodes is {recipe.episodes}, expected a multiple of {stages.scenario.takes}, "
+                f"the takes of a case of {scenario}"
+            )
+        return stages
+
+    @property
+    def takes(self) -> int:
+        """Episodes in a row that are recorded together."""
+        return 1 if self.stages is None else self.stages.scenario.takes
+
     def _shares(self) -> dict[str, float]:
+        if self.stages is not None:
+            return {}
         names = self.recipe.behaviours
         unknown = {name for name in names if ":" not in name} - set(self._behaviours())
         if unknown:
@@ -219,7 +251,7 @@ class Source:
             fps=self._rate(),
             picture=picture,
             action_size=self.action_size,
-            facts=facts,
+            facts=facts if self.stages is None else self.stages.facts,
             robot_type=self.system.name if self.system else self.recipe.env_id,
             recipe={
                 **self.recipe.asked(),
@@ -237,8 +269,16 @@ class Source:
         told = told.item() if isinstance(told, np.generic) else told
         return rate(told, f"render_fps of {self.recipe.env_id}") / self.recipe.repeat
 
+    def recorded(self, case: int) -> Iterator[tuple[int, Episode]]:
+        """Numbers and episodes of one case: of the recipe's scenario, or simply the next one."""
+        return (
+            iter([(case, self.record(case))])
+            if self.stages is None
+            else (self.stages.recorded(case))
+        )
+
     def record(self, number: int) -> Episode:
-        """Episode `number` of the recipe."""
+        """Episode `number` of a recipe of behaviours."""
         drive, start = np.random.SeedSequence((self.recipe.seed, number)).spawn(2)
         seed = int(start.generate_state(1, np.uint32)[0])
         task = number % len(self.tasks) if self.tasks else None
@@ -343,9 +383,12 @@ def _begin_work(recipe: Recipe, folder: Path) -> None:
     _worker = source, DatasetWriter(folder, source.spec())
 
 
-def _work(number: int) -> Logged:
+def _work(case: int) -> list[Logged]:
     source, writer = _worker
-    episode = source.record(number)
-    if not writer.holds(number):  # another run may have been quicker
-        writer.add(number, episode)
-    return Logged(number=number, frames=len(episode.frames), behaviour=episode.behaviour)
+    logged = []
+    for number, episode in source.recorded(case):
+        if not writer.holds(number):  # another run may have been quicker
+            writer.add(number, episode)
+            frames, behaviour = len(episode.frames), episode.behaviour
+            logged.append(Logged(number=number, frames=frames, behaviour=behaviour))
+    return logged

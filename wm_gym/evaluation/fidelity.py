@@ -5,16 +5,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wm_gym.evaluation.probes import Probe
 from wm_gym.evaluation.rollouts import (
     REAL,
     RECONSTRUCTION,
     RESIDUAL,
     STILL,
     UNCERTAINTY,
-    Probe,
     Rollouts,
 )
-from wm_gym.evaluation.statistics import Interval, Spread, auroc_interval, share, spread
+from wm_gym.evaluation.statistics import (
+    Interval,
+    Spread,
+    auroc_interval,
+    share,
+    told_spread,
+)
 
 Table = Mapping[str, Mapping[int, Spread]]
 """A figure's name, a step, and how it is spread over rollouts."""
@@ -42,10 +48,10 @@ class Fidelity:
 
     figures: Table
     floor: Table
-    """Of the real system against itself, nudged."""
+    """Of the real system against itself, nudged or under other noise."""
 
     whole: Shares
-    """Frames that show one whole block: dreamt, reconstructed, real."""
+    """Frames that show what they should, as one whole block: dreamt, reconstructed, real."""
 
     wrong: Shares
     """Frames with an error above the probe's `WRONG`: dreamt, reconstructed, real, of a system that
@@ -75,7 +81,8 @@ def fidelity(
     kinds = {"dream": "", "reconstruction": RECONSTRUCTION, "real": REAL, "still": STILL}
     for of, suffix in kinds.items():
         wrong[of] = _shares(rollouts, error + suffix, (most, np.inf), seed)
-    wrong["nudged"] = _shares(floor, error, (most, np.inf), seed)
+    if error in nudged:
+        wrong["nudged"] = _shares(floor, error, (most, np.inf), seed)
     return Fidelity(
         figures=figures,
         floor=nudged,
@@ -98,10 +105,12 @@ def detection(rollouts: Iterable[Rollouts], probe: Probe, *, seed: int) -> Detec
         score.append(each.figures[UNCERTAINTY].ravel())
         error.append(each.figures[name].ravel())
         group.append(np.tile(np.arange(len(each.first_row)) + number * 10**6, len(each.steps)))
-    wrong = np.concatenate(error) > most
+    told = ~np.isnan(np.concatenate(error))
+    wrong, scores, groups = (np.concatenate(each)[told] for each in (error, score, group))
+    wrong = wrong > most
     return Detection(
-        auroc=auroc_interval(np.concatenate(score), wrong, np.concatenate(group), seed=seed),
-        wrong=float(wrong.mean()),
+        auroc=auroc_interval(scores, wrong, groups, seed=seed),
+        wrong=float(wrong.mean()) if len(wrong) else 0.0,
         frames=len(wrong),
     )
 
@@ -111,17 +120,20 @@ def _table(rollouts: Sequence[Rollouts], seed: int) -> dict[str, dict[int, Sprea
     for each in rollouts:
         for name, values in each.figures.items():
             for step, row in zip(each.steps, values, strict=True):
-                table.setdefault(name, {})[step] = spread(row, seed=seed)
+                if (found := told_spread(row, seed=seed)) is not None:
+                    table.setdefault(name, {})[step] = found
     return table
 
 
 def _shares(
     rollouts: Sequence[Rollouts], name: str, between: tuple[float, float], seed: int
 ) -> dict[int, Interval]:
-    """Of rollouts with a figure in this open interval, by step."""
+    """Of rollouts with a figure in this open interval, by step; those where nobody can tell do not
+    count."""
     low, high = between
-    return {
-        step: share((low < row) & (row < high), seed=seed)
+    rows = [
+        (step, row[~np.isnan(row)])
         for each in rollouts
         for step, row in zip(each.steps, each.figures[name], strict=True)
-    }
+    ]
+    return {step: share((low < row) & (row < high), seed=seed) for step, row in rows if len(row)}

@@ -12,7 +12,7 @@ from wm_gym.envs.dream import DreamVectorEnv
 from wm_gym.envs.dreams import Dreams
 from wm_gym.evaluation.gradients import HORIZONS, Gradients, central_differences, offsets
 from wm_gym.evaluation.linear_probe import LinearProbe, pose_of
-from wm_gym.evaluation.rollouts import Probe
+from wm_gym.evaluation.probes import Probe
 from wm_gym.models import trees
 from wm_gym.models.colours import to_colour
 from wm_gym.models.noise import shaped_noise

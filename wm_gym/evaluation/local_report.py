@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wm_gym.data import Dataset, Windows
 from wm_gym.evaluation.linear_probe import HISTORY, LinearProbe, filtered
-from wm_gym.evaluation.rollouts import Probe
+from wm_gym.evaluation.probes import Probe
 from wm_gym.evaluation.statistics import Spread, spread
 from wm_gym.models.protocol import LocalModel
 

@@ -23,6 +23,7 @@ _FIGURES = {
     "reward": "reward error",
     "psnr": "PSNR [dB]",
     "ssim": "SSIM",
+    "msssim": "MS-SSIM",
     "residual": "unexplained by one whole block",
 }
 """Behind the errors that the probe names."""

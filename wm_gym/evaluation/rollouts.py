@@ -4,10 +4,8 @@ Up to 50 steps a rollout begins anywhere in an episode; longer ones begin with a
 first frames. An episode of 151 frames has 147 after a context of 4, so that is the last step.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from importlib import import_module
-from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,7 +14,8 @@ from torch import Tensor
 
 from wm_gym.data import Dataset, Windows
 from wm_gym.evaluation.logged_frames import logged_prefill, reconstructed
-from wm_gym.evaluation.pictures import psnr, ssim
+from wm_gym.evaluation.pictures import ms_ssim, psnr, ssim
+from wm_gym.evaluation.probes import Nudging, Probe, readings, told_errors
 from wm_gym.models.colours import to_colour
 from wm_gym.models.noise import shaped_noise
 from wm_gym.models.protocol import Prefill, Transition
@@ -36,47 +35,6 @@ last real frame before the dream, as if nothing moved, and of the mean frame of 
 
 AVERAGED = 500
 """Frames that the mean one is of, spread over the data."""
-
-
-@runtime_checkable
-class Reading(Protocol):
-    @property
-    def state(self) -> Float[np.ndarray, "n s"]: ...
-
-    @property
-    def residual(self) -> Float[np.ndarray, "n"]: ...
-
-
-@runtime_checkable
-class Probe(Protocol):
-    """What a system's module for reading states off frames has to offer."""
-
-    WHOLE: float
-    """A frame with a residual below this shows what it should."""
-
-    UNITS: Mapping[str, str]
-    """Of the errors, by name."""
-
-    WRONG: tuple[str, float]
-    """An error, and how much of it makes a frame a wrong one."""
-
-    def read_state(self, frames: UInt8[np.ndarray, "n h w c"], /) -> Reading: ...
-
-    def errors(
-        self, state: Float[np.ndarray, "n s"], truth: Float[np.ndarray, "n s2"], /
-    ) -> dict[str, Float[np.ndarray, "n"]]: ...
-
-    def nudged(
-        self, state: Float[np.ndarray, "n s"], rng: np.random.Generator, /
-    ) -> Float[np.ndarray, "n s"]:
-        """States that a picture hardly tells from these."""
-
-
-def probe_of(system: System) -> Probe | None:
-    if system.probe is None:
-        return None
-    module: Any = import_module(system.probe)
-    return module
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -161,6 +119,14 @@ def plans(
     return tuple(found)
 
 
+def openings(dataset: Dataset, *, context: int, steps: int) -> Plan:
+    """The first so many steps of every episode that is long enough, in order."""
+    long = dataset.index["length"] >= context + steps
+    start = dataset.index["start"][long]
+    rows = start + np.arange(context + steps)[:, None]
+    return Plan(rows=rows, context=context, steps=(steps,))
+
+
 def shown_of(model: WorldModel, dataset: Dataset) -> int:
     """Real frames before a dream: as many as the model looks at, if episodes leave enough."""
     return min(model.spec.prefill, max(int(dataset.index["length"].max()) // 2, 1))
@@ -175,16 +141,19 @@ class Dreamer:
     seed: int
 
     @torch.no_grad()
-    def dream(self, dataset: Dataset, plan: Plan) -> Iterator[tuple[int, Transition]]:
-        """Step 1, 2, ... to the plan's last. The noise of a dream is a function of the seed and of
-        its first row, whatever is dreamt beside it."""
+    def dream(
+        self, dataset: Dataset, plan: Plan, taken: Float32[np.ndarray, "t b a"] | None = None
+    ) -> Iterator[tuple[int, Transition]]:
+        """Step 1, 2, ... to the plan's last, under the logged actions or others. The noise of a
+        dream is a function of the seed and of its first row, whatever is dreamt beside it."""
         model, k = self.model, plan.context
-        action = torch.from_numpy(dataset.action[plan.rows]).to(model.device)
+        taken = dataset.action[plan.rows[k - 1 : -1]] if taken is None else taken
+        action = torch.from_numpy(taken).to(model.device)
         state = model.begin(self.prefill(dataset, plan.rows[:k])).state
         key = torch.from_numpy(plan.rows[0].astype(np.int64) + (self.seed << 32)).to(model.device)
         for step in range(1, plan.steps[-1] + 1):
             noise = shaped_noise(key, torch.full_like(key, step - 1), model.spec.noise_shape)
-            out = model.step(state, action[k - 2 + step], noise, self.denoising_steps)
+            out = model.step(state, action[step - 1], noise, self.denoising_steps)
             state = out.state
             yield step, out
 
@@ -246,6 +215,7 @@ def _judged(
     for of, frames in shown.items():
         figures |= {f"psnr{of}": _numbers(psnr(frames, real))}
         figures |= {f"ssim{of}": _numbers(ssim(frames, real))}
+        figures |= {f"msssim{of}": _numbers(ms_ssim(frames, real))}
     if dataset.spec.has_reward:
         logged = dataset.reward[plan.at(step - 1)]  # of the transition into this frame
         figures["reward"] = np.abs(_numbers(said.reward) - logged)
@@ -256,19 +226,23 @@ def _judged(
     if probe is not None and "state" in dataset.spec.facts:
         state = dataset.fact("state")
         read = {"": shown[""], RECONSTRUCTION: shown[RECONSTRUCTION], REAL: real}
+        truth = real.cpu().numpy()
         for of, frames in read.items():
-            figures |= _read(probe, frames.cpu().numpy(), state[rows], of)
-        still = probe.errors(state[before], state[rows])
+            figures |= _read(probe, frames.cpu().numpy(), state[rows], truth, of)
+        still = told_errors(probe, state[before], state[rows], truth)
         figures |= {f"{name}{STILL}": error for name, error in still.items()}
     return figures
 
 
 def _read(
-    probe: Probe, frames: UInt8[np.ndarray, "b h w c"], truth: Float[np.ndarray, "b s"], of: str
+    probe: Probe,
+    frames: UInt8[np.ndarray, "b h w c"],
+    state: Float[np.ndarray, "b s"],
+    real: UInt8[np.ndarray, "b h w c"],
+    of: str,
 ) -> dict[str, np.ndarray]:
-    reading = probe.read_state(frames)
-    errors = probe.errors(reading.state, truth)
-    return {f"{RESIDUAL}{of}": reading.residual, **{f"{n}{of}": e for n, e in errors.items()}}
+    residual, errors = readings(probe, frames, state, real)
+    return {f"{RESIDUAL}{of}": residual, **{f"{n}{of}": e for n, e in errors.items()}}
 
 
 def _numbers(tensor: Float[Tensor, "b"]) -> Float[np.ndarray, "b"]:
@@ -276,7 +250,7 @@ def _numbers(tensor: Float[Tensor, "b"]) -> Float[np.ndarray, "b"]:
 
 
 def floor_rollouts(
-    system: System, probe: Probe, dataset: Dataset, plan: Plan, *, seed: int
+    system: System, probe: Nudging, dataset: Dataset, plan: Plan, *, seed: int
 ) -> Iterator[Rollouts]:
     """The real system against itself, from starts that a picture hardly tells apart.
 

@@ -47,6 +47,27 @@ def spread(values: Float[np.ndarray, "n"], *, seed: int) -> Spread:
     )
 
 
+def told_spread(values: Float[np.ndarray, "n"], *, seed: int) -> Spread | None:
+    """Of those that are told, which NaN are not; None where there are none."""
+    told = values[~np.isnan(values)]
+    return spread(told, seed=seed) if len(told) else None
+
+
+def ratio(
+    above: Float[np.ndarray, "n"], below: Float[np.ndarray, "n"], *, seed: int
+) -> Interval | None:
+    """Of two medians over the same rollouts, which are drawn anew in pairs; NaN are left out."""
+    told = ~(np.isnan(above) | np.isnan(below))
+    if not told.any():
+        return None
+    above, below = above[told], below[told]
+    drawn = _drawn(len(above), seed)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        each = np.median(above[drawn], axis=1) / np.median(below[drawn], axis=1)
+        value = float(np.median(above) / np.median(below))
+    return percentile_interval(value, each) if np.isfinite(value) else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Average:
     """One figure of many states, two ways."""

@@ -47,6 +47,28 @@ PRESETS = {
         "A controller that knows the true state and brings the cube in.",
         Recipe(seed=12_000_000, episodes=100, split="expert", behaviours=("expert",), **_PUSH_CUBE),
     ),
+    "push-cube-away": (
+        "The cube leaves the picture for 1, 3, 6 or 12 s, and is looked at again.",
+        Recipe(
+            seed=13_000_000, episodes=330, split="away", scenario="push-cube-away", **_PUSH_CUBE
+        ),
+    ),
+    "push-cube-choices": (
+        "Five ways to go on from one moment close to the cube, each tried in truth.",
+        Recipe(
+            seed=14_000_000,
+            episodes=400,
+            split="choices",
+            scenario="push-cube-choices",
+            **_PUSH_CUBE,
+        ),
+    ),
+    "push-cube-floor": (
+        "The same state twice, under the same actions and other noise.",
+        Recipe(
+            seed=15_000_000, episodes=120, split="floor", scenario="push-cube-floor", **_PUSH_CUBE
+        ),
+    ),
     "any": ("Any Gymnasium id.", Recipe(env_id=tyro.MISSING)),
 }
 
@@ -76,13 +98,14 @@ def collect(job: JobOfPreset) -> None:
     recipe, out = job.recipe, job.out
     if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # else it complains into the bar
-    expected = recipe.episodes * (recipe.steps + 1)
-    bar = Bar(total=expected, unit="frame", unit_scale=True, desc=f"logging {out}")
+    staged = recipe.scenario is not None  # and nobody knows how long
+    unit, each = ("episode", 1) if staged else ("frame", recipe.steps + 1)
+    bar = Bar(total=each * recipe.episodes, unit=unit, unit_scale=True, desc=f"logging {out}")
     with bar:
         there = recipe.episodes
         for logged in collect_episodes(recipe, out, workers=job.workers):
             there -= 1
-            bar.update(logged.frames)
+            bar.update(1 if staged else logged.frames)
         bar.set_description(f"packed {out}, {there} episodes were there already")
     dataset = Dataset.open(out)
     covered = dataset_card(dataset)

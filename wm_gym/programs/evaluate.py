@@ -21,25 +21,28 @@ from wm_gym.evaluation.calibration import Judged, Line, calibration_card, judge,
 from wm_gym.evaluation.drawing import Film, draw_fidelity, film, film_frames, filmstrip
 from wm_gym.evaluation.ends import Ends, ends, ends_text
 from wm_gym.evaluation.fidelity import Detection, Fidelity, detection, fidelity
+from wm_gym.evaluation.learned_probe import LearnedProbeConfig
+from wm_gym.evaluation.probes import Nudging, Probe
 from wm_gym.evaluation.report import calibration_text, detection_text, fidelity_text
 from wm_gym.evaluation.rollouts import (
     Dreamer,
     Plan,
-    Probe,
     Rollouts,
     dream_rollouts,
     floor_rollouts,
+    openings,
     plans,
-    probe_of,
     shown_of,
 )
 from wm_gym.models.world_model import DTYPES, WorldModel
 from wm_gym.numbers import check_least
+from wm_gym.programs.evaluate_scenarios import Scenes, check_of, found_probe
 from wm_gym.programs.machine import machine
 from wm_gym.programs.options import check_denoising_steps
 from wm_gym.programs.progress import Bar, each
+from wm_gym.programs.report_memory import as_markdown, as_text, sheets
 from wm_gym.storage.files import atomic_file, write_atomically
-from wm_gym.systems import PUSH_T, System
+from wm_gym.systems import PUSH_CUBE, PUSH_T, System
 
 DATA = tuple(
     f"{name}=data/{folder}"
@@ -55,12 +58,15 @@ DATA = tuple(
 USUAL_SYSTEM = PUSH_T.name
 """What the usual datasets, which `make data` logs, are of."""
 
+OTHER_DATA = {PUSH_CUBE.name: ("test=data/push-cube-test",)}
+"""What stands in for them, by system."""
+
 LEARNED = (
     "{}: the world model learned from these episodes, so these figures say what it remembers, not "
     "how true its dreams are of others"
 )
 
-FILMSTRIP, FILM = "filmstrip.png", "dream.mp4"
+FILMSTRIP, FILM, SCENARIOS = "filmstrip.png", "dream.mp4", "scenarios.md"
 LONGEST_FILM = 600
 """Steps: real and dreamt frames of all of them are kept until they are drawn."""
 
@@ -75,6 +81,16 @@ class Evaluate:
 
     out: Path = Path("out/fidelity")
     """Folder for figures, pictures and a film."""
+
+    scenarios: Path = Path("data")
+    """Folder with the datasets of the system's scenarios, and what its probe learns from, each
+    under the name that `wm-gym collect` has for it. What is not there is left out."""
+
+    probes: Path = Path("out/probes")
+    """Folder where probes that learned are kept."""
+
+    probe_updates: int = 2500
+    """Optimiser steps of a probe, where a system's needs to learn."""
 
     rollouts: int = 300
     """How many stretches of up to 50 steps of each dataset to predict, and whole episodes."""
@@ -98,7 +114,7 @@ class Evaluate:
     """Seed of what is chosen and drawn at random."""
 
     def __post_init__(self) -> None:
-        for name in ("rollouts", "transitions", "filmed"):
+        for name in ("rollouts", "transitions", "filmed", "probe_updates"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         check_denoising_steps(self.denoising_steps)
@@ -112,11 +128,13 @@ def evaluate(config: Evaluate) -> None:
     found, every = evaluation.fidelity()
     lines = evaluation.calibration()
     ended = evaluation.ends()
-    for name in (FILMSTRIP, FILM):  # of other dreams, perhaps
+    memory = evaluation.scenes.memory(evaluation.datasets)
+    for name in (FILMSTRIP, FILM, SCENARIOS):  # of other dreams, perhaps
         evaluation.path(name).unlink(missing_ok=True)
+    paths = {name: str(getattr(config, name)) for name in ("out", "scenarios", "probes")}
     figures = {
         "machine": machine(),
-        "settings": {**asdict(config), "out": str(config.out)},
+        "settings": {**asdict(config), **paths},
         "model": asdict(evaluation.dreamer.model.card),
         "datasets": {
             name: facts_of(dataset, evaluation.dreamer.model)
@@ -126,8 +144,14 @@ def evaluate(config: Evaluate) -> None:
         "uncertainty": every and asdict(every),
         "calibration": [asdict(line) for line in lines],
         "ends": {name: asdict(each) for name, each in ended.items()},
+        **({"memory": memory} if memory else {}),
     }
-    write_atomically(evaluation.path("fidelity.json"), json.dumps(figures, indent=1).encode())
+    content = json.dumps(figures, indent=1).encode()
+    write_atomically(evaluation.path("fidelity.json"), content)
+    if told := sheets(json.loads(content)):
+        print(*(as_text(one) for one in told if one.brief), sep="\n\n", end="\n\n")
+        write_atomically(evaluation.path(SCENARIOS), as_markdown(told).encode())
+        print(f"tables:   {config.out / SCENARIOS}")
     print(f"figures:  {config.out / 'fidelity.json'}")
     with atomic_file(evaluation.path("fidelity.png")) as file:
         draw_fidelity(found, evaluation.units).savefig(file, format="png", dpi=80)
@@ -144,6 +168,7 @@ class _Evaluation:
     dreamer: Dreamer
     datasets: Mapping[str, Dataset]
     plans: Mapping[str, tuple[Plan, ...]]
+    scenes: Scenes
 
     @property
     def units(self) -> Mapping[str, str]:
@@ -159,13 +184,16 @@ class _Evaluation:
         for name in self.datasets:
             rollouts = self._gathered(f"dreaming of {name}", name, self._dreams)
             floor = []
-            if self.probe and "state" in self.datasets[name].spec.facts:
+            if isinstance(self.probe, Nudging) and "state" in self.datasets[name].spec.facts:
                 floor = self._gathered(f"real {name} again", name, self._floor)
             found[name] = fidelity(rollouts, floor, self.probe, seed=seed)
             all_rollouts += rollouts
             print(fidelity_text(name, found[name], self.units), end="\n\n")
             if learned_from(self.dreamer.model, self.datasets[name]):
                 print(LEARNED.format(name), end="\n\n")
+        for name, floor_beside in self.scenes.floors().items():
+            found[name] = floor_beside
+            print(fidelity_text(name, floor_beside, self.units), end="\n\n")
         if self.probe is None or any(each.detection is None for each in found.values()):
             return found, None
         every = detection(all_rollouts, self.probe, seed=seed)
@@ -176,7 +204,7 @@ class _Evaluation:
         return dream_rollouts(self.dreamer, self.probe, dataset, plan)
 
     def _floor(self, dataset: Dataset, plan: Plan) -> Iterator[Rollouts]:
-        assert self.probe is not None
+        assert isinstance(self.probe, Nudging)
         return floor_rollouts(self.system, self.probe, dataset, plan, seed=self.config.seed)
 
     def _gathered(
@@ -229,14 +257,19 @@ class _Evaluation:
         return found
 
     def shoot(self) -> None:
-        """The filmstrip and the film, of whole episodes where there are any."""
+        """The filmstrip and the film, of the first episodes of each dataset: of whole ones where
+        there are any."""
         longest = {name: plans[-1] for name, plans in self.plans.items()}
         steps = max(plan.steps[-1] for plan in longest.values())
-        whole = [name for name, plan in longest.items() if plan.steps[-1] == steps]
-        films = []
+        whole = {
+            name: openings(self.datasets[name], context=plan.context, steps=steps)
+            for name, plan in longest.items()
+            if plan.steps[-1] == steps
+        }
+        films, names = [], list(whole)
         for i in each(range(self.config.filmed), unit="rollout", desc="filming"):
-            name = whole[i % len(whole)]
-            plan = longest[name].column(i // len(whole)).cut(LONGEST_FILM)
+            name = names[i % len(names)]
+            plan = whole[name].column(i // len(names)).cut(LONGEST_FILM)
             films.append(film(self.dreamer, self.datasets[name], plan))
         strip = filmstrip(Film.joined(films[:3]))
         with atomic_file(self.path(FILMSTRIP)) as file:
@@ -264,14 +297,20 @@ def _evaluation(config: Evaluate) -> _Evaluation:
     device = torch.device(asked or ("cuda" if torch.cuda.is_available() else "cpu"))
     model = WorldModel.from_pretrained(config.world_model).to(device).cast(DTYPES[config.dtype])
     system = model.system
-    datasets = open_datasets(config.data, DATA, model)
+    usual = OTHER_DATA.get(system.name, DATA)
+    data = usual if config.data == DATA else config.data
+    datasets = open_datasets(data, usual, model)
+    learning = LearnedProbeConfig(updates=config.probe_updates)
+    probe = found_probe(system, config.scenarios, config.probes, learning)
     steps = config.denoising_steps or model.card.denoising_steps
+    dreamer = Dreamer(model=model, denoising_steps=steps, seed=config.seed)
     return _Evaluation(
         config=config,
         system=system,
-        probe=probe_of(system),
-        dreamer=Dreamer(model=model, denoising_steps=steps, seed=config.seed),
+        probe=probe,
+        dreamer=dreamer,
         datasets=datasets,
+        scenes=Scenes.found(system, config.scenarios, dreamer, probe, seed=config.seed),
         plans={
             name: plans(
                 dataset, context=shown_of(model, dataset), horizon=system.horizon,
@@ -286,7 +325,8 @@ def open_datasets(
     data: tuple[str, ...], usual: tuple[str, ...], model: WorldModel
 ) -> dict[str, Dataset]:
     """By behaviour; of the model's system. What the model learned from warns."""
-    if data == usual and model.card.system != USUAL_SYSTEM:
+    of_this = model.card.system == USUAL_SYSTEM or usual == OTHER_DATA.get(model.card.system)
+    if data == usual and not of_this:
         raise ValueError(
             f"the world model dreams of {model.card.system!r}, and the datasets that are used "
             f"where none is given are of {USUAL_SYSTEM!r}. Give --data name=folder, of its own "
@@ -294,16 +334,7 @@ def open_datasets(
         )
     datasets = {name: Dataset.open(folder) for name, folder in _folders(data, usual).items()}
     for dataset in datasets.values():
-        if (of := dataset.spec.robot_type) != model.card.system:
-            raise ValueError(
-                f"{dataset.folder} is of the system {of!r}, but the world model dreams of "
-                f"{model.card.system!r}; give --data of the same"
-            )
-        if (picture := dataset.spec.picture) != model.spec.frame_shape:
-            raise ValueError(
-                f"{dataset.folder} has pictures of shape {picture}, but the world model dreams of "
-                f"{model.spec.frame_shape}; give --data logged as what it learned from"
-            )
+        check_of(dataset, model)
         if learned_from(model, dataset):
             warnings.warn(f"{dataset.folder} is what the world model learned from", stacklevel=2)
     return datasets

@@ -38,6 +38,7 @@ from wm_gym.evaluation.gradients_report import (
 )
 from wm_gym.evaluation.linear_probe import LinearProbe, check_probed, fit_linear_probe
 from wm_gym.evaluation.local_report import Line, local_figures, local_report
+from wm_gym.evaluation.probes import Nudging, probe_of
 from wm_gym.evaluation.refreshing import (
     Refreshed,
     logged_transitions,
@@ -46,7 +47,6 @@ from wm_gym.evaluation.refreshing import (
     refresh,
     refreshed,
 )
-from wm_gym.evaluation.rollouts import Probe, probe_of
 from wm_gym.models.world_model import WorldModel
 from wm_gym.numbers import check_least
 from wm_gym.programs.evaluate import facts_of, open_datasets
@@ -135,7 +135,7 @@ def gradients(config: GradientCard) -> None:
 class _Card:
     config: GradientCard
     system: System
-    probe: Probe
+    probe: Nudging
     model: WorldModel
     datasets: dict[str, Dataset]
     cases: Cases
@@ -326,7 +326,7 @@ def _card(config: GradientCard) -> _Card:
     model = WorldModel.from_pretrained(config.world_model).to(device).cast(torch.float32)
     system = model.system
     probe = probe_of(system)
-    if probe is None or not system.simulators:
+    if not isinstance(probe, Nudging) or not system.simulators:
         raise ValueError(
             f"{config.world_model} dreams of {system.name!r}, which has no probe or no simulator "
             "here, expected a registered system with both, logged as it was registered: gradients "

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from wm_gym.envs.dream import DreamEnv
 from wm_gym.envs.episodes import EnvState
 from wm_gym.envs.real import RealEnv
-from wm_gym.evaluation.rollouts import probe_of
+from wm_gym.evaluation.probes import probe_of
 from wm_gym.systems import System
 
 

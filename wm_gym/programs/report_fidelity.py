@@ -24,6 +24,7 @@ from wm_gym.programs.report_html import (
     table,
     with_interval,
 )
+from wm_gym.programs.report_memory import memory
 from wm_gym.programs.report_sources import Found, Json, Model, interval
 from wm_gym.programs.report_svg import Chart, Curve, Point, panels
 
@@ -33,6 +34,7 @@ OTHERS = {
     "reward": "reward error",
     "coverage": "coverage error",
     "ssim": "SSIM",
+    "msssim": "MS-SSIM",
     PSNR: "PSNR, dB",
 }
 REFERENCES = {
@@ -98,6 +100,7 @@ def fidelity(found: Found | Gap, model: Model) -> Html:
                 panels(table_of.charts()), name="fidelity",
             ),
             table_of.main(),
+            *memory(content),
             *_rewards(content),
             folded("All fidelity figures", table_of.rest()),
             folded("What the heads say of real frames", _calibration(content)),
@@ -182,7 +185,7 @@ class _Tables:
                     *self._floor(name),
                 ],
                 x_ticks=[float(step) for step in self.steps],
-                y_limits=(None, None) if name in (PSNR, "ssim") else (0.0, None),
+                y_limits=(None, None) if name in (PSNR, "ssim", "msssim") else (0.0, None),
             )
             for name, label in self.labels.items()
             if name != PSNR or "ssim" not in self.labels
@@ -217,7 +220,7 @@ class _Tables:
             for behaviour, each in self.behaviours.items()
             if each["detection_by_step"]
         ]
-        groups |= {"frames with one whole block, %": whole} if whole else {}
+        groups |= {"frames that show what they should, %": whole} if whole else {}
         groups |= {"AUROC of uncertainty for a frame that is wrong": told} if told else {}
         return table("How far dreams are from the truth, by step", self._head(), groups)
 
@@ -238,7 +241,7 @@ class _Tables:
         return [f"rollouts, {next(iter(self.behaviours))}", *counts]
 
     def _rows(self, name: str, *, references: bool) -> Rows:
-        digits = 3 if name in ("reward", "coverage", "ssim") else 2
+        digits = 3 if name in ("reward", "coverage", "ssim", "msssim") else 2
         rows: Rows = [
             [behaviour, *self._cells(_medians(each["figures"], name), digits)]
             for behaviour, each in self.behaviours.items()

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from wm_gym.evaluation.rollouts import probe_of
+from wm_gym.evaluation.probes import units_of
 from wm_gym.evaluation.statistics import Interval
 from wm_gym.models.folder import CONFIG, located
 from wm_gym.models.world_model import WorldModel
@@ -64,8 +64,7 @@ class Model:
     @property
     def units(self) -> Mapping[str, str]:
         """Of the errors that its system's probe reads off frames."""
-        probe = None if self.system is None else probe_of(self.system)
-        return probe.UNITS if probe else {}
+        return {} if self.system is None else units_of(self.system)
 
     @property
     def sizes(self) -> Mapping[str, int]:

@@ -136,8 +136,13 @@ class System:
     """Name of the packaged model that dreams of it."""
 
     probe: str | None = None
-    """Module that reads states off frames, a `wm_gym.evaluation.rollouts.Probe`; dreams of a system
-    without one are judged by their pictures, rewards and coverage alone."""
+    """Module that reads states off frames, a `wm_gym.evaluation.probes.Probe`, or says what a
+    network is to read, a `Lesson`; dreams of a system without one are judged by their pictures,
+    rewards and coverage alone."""
+
+    scenarios: str | None = None
+    """Module that stages runs which ask one question of a dream each (`wm_gym.systems.scenarios`).
+    None: there are none."""
 
     play: Mapping[str, float] = field(default_factory=dict)
     """Shares of the behaviours in the play that a world model learns from; they sum to 1."""
