@@ -20,6 +20,10 @@ class Dynamics(ModelMixin, ConfigMixin):
     `change` is what a latent moves by in a step, root mean square, so σ_data is 1 (EDM). Where a
     frame is not known the memory is told so, and goes on by the actions. `blur` is how much noise
     there is on the latents, in units of `change`: 0 in a dream.
+
+    The sampler's first σ comes with noise alone, in training as in a dream. However large, it would
+    hide no change of so many numbers that go together: a network learns to read it, and in a dream
+    there is none to be read.
     """
 
     change: Float[Tensor, "d"]
@@ -37,7 +41,7 @@ class Dynamics(ModelMixin, ConfigMixin):
         blocks: int = 3,
         prefill: int = 32,
         action_encoding: str = "linear",
-        sigma_max: float = 5.0,
+        sigma_max: float = 20.0,
         sigma_min: float = 0.3,
     ) -> None:
         super().__init__()

@@ -40,10 +40,10 @@ class Remembering:
     first_share: float = 0.5
     """Share of the training samples whose noise level is the sampler's first."""
 
-    sigma_mean: float = -0.4
+    sigma_mean: float = 0.5
     """Mean of the logarithm of the other samples' noise levels."""
 
-    sigma_std: float = 1.2
+    sigma_std: float = 1.5
     """Standard deviation of the logarithm of the other samples' noise levels."""
 
     delta: float = 3.0
@@ -79,7 +79,8 @@ class DynamicsLoss:
         target = (latent[:, 1:] - seen[:, :-1]) / change
         sigma = self._sigmas(b * (t - 1), dynamics.config.sigma_max, generator).to(device)
         drawn = torch.randn(b * (t - 1), d, generator=generator).to(device)
-        noisy = target.flatten(0, 1) + sigma[:, None] * drawn
+        signal = target.flatten(0, 1) * (sigma < dynamics.config.sigma_max)[:, None]
+        noisy = signal + sigma[:, None] * drawn
         said = dynamics(
             noisy, sigma, seen[:, :-1].flatten(0, 1), context[:, :-1].flatten(0, 1),
             action[:, 1:].flatten(0, 1), blur.repeat_interleave(t - 1),
@@ -116,7 +117,7 @@ class DynamicsLoss:
         how = self.how
         drawn = (torch.randn(n, generator=generator) * how.sigma_std + how.sigma_mean).exp()
         at_first = torch.rand(n, generator=generator) < how.first_share
-        return torch.where(at_first, torch.tensor(first), drawn.clamp(0.05, 8.0))
+        return torch.where(at_first, torch.tensor(first), drawn.clamp(0.05, 0.999 * first))
 
 
 def learned_few(batch: SequenceBatch, n: int) -> SequenceBatch:
