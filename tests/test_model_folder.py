@@ -746,11 +746,11 @@ WRONG_PARTS = {
     "a tensor too few": (with_tensors(lambda t: t.pop("reward.0.bias")), "'reward.0.bias'. differ"),
     "another dtype": (
         with_tensors(lambda t: t.update({"reward.0.bias": t["reward.0.bias"].double()})),
-        r"reward.0.bias is .*F64.*, expected F32 \[32\]",
+        r"reward.0.bias is .*F64.*, expected F32 or F16 \[32\]",
     ),
     "another shape": (
         with_tensors(lambda t: t.update({"reward.0.bias": t["reward.0.bias"][None]})),
-        r"reward.0.bias is .*1, 32.*, expected F32 \[32\]",
+        r"reward.0.bias is .*1, 32.*, expected F32 or F16 \[32\]",
     ),
     "NaN": (with_tensors(lambda t: t["reward.0.bias"].fill_(torch.nan)), "bias holds numbers that"),
     "infinity": (with_tensors(lambda t: t["reward.0.bias"].fill_(torch.inf)), "bias holds numbers"),
