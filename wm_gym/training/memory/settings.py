@@ -69,7 +69,7 @@ class MemoryTraining(Training):
     """Part 1 of 4: frames to codes, and back; codes that can be foreseen."""
 
     tokenizing: Tokenizing = field(default_factory=Tokenizing)
-    tokenizer_sequence: int = 20
+    tokenizer_sequence: int = 24
     """Frames in a row of each sample that the tokenizer learns from."""
 
     dynamics: Optimisation = field(
@@ -220,7 +220,7 @@ PRESETS = {
         "Half an hour on two cores: a first look at a world whose camera moves.",
         MemoryTraining(
             data=UNSET, out=UNSET,
-            tokenizer=Optimisation(updates=2_500, batch_size=12, warmup=200),
+            tokenizer=Optimisation(updates=4_500, batch_size=5, warmup=200),
             dynamics=Optimisation(updates=2_000, batch_size=24, weight_decay=0.02),
             heads=Optimisation(updates=400, batch_size=32),
             local_model=Optimisation(updates=500, batch_size=32),

@@ -15,27 +15,32 @@ from torch.nn.functional import huber_loss
 from wm_gym.data import WindowBatch
 from wm_gym.models.colours import to_unit
 from wm_gym.models.memory.tokenizer import Tokenizer
+from wm_gym.models.networks import network
 from wm_gym.training.memory.weights import RareColours
 
 DELTA, SHAKEN = 0.1, 0.05
 """Above which errors of colours count by their size, and noise on codes before they are used."""
+
+NARROWEST, WIDEST = 1.0, 1.5
+"""Standard deviations of a code's numbers that nothing pulls at. Codes as small as the noise would
+be as easy to foresee, and say little."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tokenizing:
     """Weights of the tokenizer's losses; that of reconstruction is 1."""
 
-    predicted: float = 0.3
+    predicted: float = 1.0
     """Weight of reconstructing frames from predicted codes."""
 
     prediction: float = 0.5
     """Weight of the predictor's distance to codes."""
 
-    foreseeable: float = 0.2
+    foreseeable: float = 0.1
     """Weight of the codes' distance to what the predictor expects."""
 
     size: float = 0.1
-    """Weight of the pull of codes towards variance 1."""
+    """Weight of the pull of codes towards a standard deviation of 1 to 1.5."""
 
     painted: float = 0.1
     """Weight of seeing in a painted frame the code that it was painted from."""
@@ -45,7 +50,7 @@ class Tokenizing:
 
 
 class JointTokenizer(ModelMixin, ConfigMixin):
-    """A tokenizer, and a GRU that predicts its codes."""
+    """A tokenizer, and a GRU and a network on top of it that predict its codes."""
 
     @register_to_config
     def __init__(
@@ -54,14 +59,13 @@ class JointTokenizer(ModelMixin, ConfigMixin):
         action_size: int = 2,
         memory: int = 384,
         width: int = 512,
+        blocks: int = 3,
     ) -> None:
         super().__init__()
         self.tokenizer = Tokenizer(**(sizes or {}))
         size = self.tokenizer.code_size
         self.gru = nn.GRU(size + action_size, memory, batch_first=True)
-        self.head = nn.Sequential(
-            nn.Linear(memory + size, width), nn.SiLU(), nn.Linear(width, size)
-        )
+        self.head = network(memory + size, width, blocks, size)
 
     def predicted(
         self, codes: Float[Tensor, "b t d"], action: Float[Tensor, "b t a"]
@@ -87,15 +91,16 @@ class TokenizingLoss:
         b, t, *_ = frames.shape
         shown = frames.flatten(0, 1)
         codes = tokenizer.code_of(shown)
-        rows = torch.randperm(b * t, generator=generator)[: max(1, b * t // 3)].to(device)
+        rows = torch.randperm(b * t, generator=generator)[: max(1, b * t // 4)].to(device)
         shaken = codes[rows] + SHAKEN * _normal(codes[rows].shape, generator, device)
         painted = tokenizer.painted(shaken)
-        again = max(1, len(rows) // 2)
+        again = max(1, len(rows) // 4)
         seen = tokenizer.code_of(_colours(painted[:again].detach()))
-        size = codes.square().mean()
+        spread = codes.var(dim=0).clamp(min=1e-4).sqrt()
+        off = (NARROWEST - spread).clamp(min=0) + (spread - WIDEST).clamp(min=0)
         losses = {
             "reconstruction": self._missed(painted, shown[rows]),
-            "size": self.how.size * ((size - 1).clamp(min=0) + 1e-3 * size),
+            "size": self.how.size * off.mean(),
             "painted": self.how.painted * (seen - shaken[:again].detach()).square().mean(),
             **self._foreseen(joint, codes.view(b, t, -1), action, frames, generator),
         }
@@ -116,7 +121,8 @@ class TokenizingLoss:
         before = codes[:, :-1] + SHAKEN * _normal(codes[:, :-1].shape, generator, device)
         expected, after = joint.predicted(before, action), codes[:, 1:]
         settled = min(2, t - 2)  # before that, no speed is known
-        at = torch.randint(settled, t - 1, (b, 2), generator=generator).to(device)
+        many = max(1, (t - 1) // 4)
+        at = torch.randint(settled, t - 1, (b, many), generator=generator).to(device)
         which = torch.arange(b, device=device)[:, None]
         painted = joint.tokenizer.painted(expected[which, at].flatten(0, 1))
         off = (expected - after.detach())[:, settled:], (expected.detach() - after)[:, settled:]
