@@ -216,13 +216,39 @@ def test_a_missing_package_is_told(monkeypatch, name):
         getattr(robot, name)()
 
 
-def test_where_nothing_can_be_drawn_debian_s_packages_are_told(monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        AttributeError("'NoneType' object has no attribute 'eglQueryString'"),
+        RuntimeError("invalid value for environment variable MUJOCO_GL: elg"),
+    ],
+)
+def test_where_nothing_can_be_drawn_debian_s_packages_are_told(monkeypatch, error):
     def no_egl(name):
-        raise AttributeError("'NoneType' object has no attribute 'eglQueryString'")
+        raise error
 
     monkeypatch.setattr(robot.importlib, "import_module", no_egl)
     with pytest.raises(ImportError, match="apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri"):
         robot.mujoco()
+
+
+@pytest.mark.parametrize(
+    ("platform", "imported", "told"),
+    [("linux", False, "egl"), ("darwin", False, None), ("linux", True, None)],
+)
+def test_mujoco_is_told_to_use_egl_where_it_can_and_still_listens(
+    monkeypatch, platform, imported, told
+):
+    """On other systems it refuses to be imported; once it is, nothing that is said changes it."""
+    monkeypatch.setenv("MUJOCO_GL", "")  # restored after the test
+    monkeypatch.delenv("MUJOCO_GL")
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.delitem(sys.modules, "mujoco", raising=False)
+    if imported:
+        monkeypatch.setitem(sys.modules, "mujoco", sys)
+    monkeypatch.setattr(robot.importlib, "import_module", lambda name: sys)
+    robot.mujoco()
+    assert os.environ.get("MUJOCO_GL") == told
 
 
 def test_options_that_a_system_does_not_have_are_refused():
