@@ -420,6 +420,11 @@ def test_the_program_asks_all_of_it_and_the_page_shows_it(data, tmp_path, capsys
     assert max(len(line) for each in told for line in as_text(each).split("\n")) > 20
     known = found_probe(CAROUSEL, tmp_path, config.probes, LearnedProbeConfig())
     assert known.made == memory["probe"]  # without the data that it learned from
+    for updates in (20, 3):  # with them, as it was asked for
+        learning = LearnedProbeConfig(updates=updates)
+        known = found_probe(CAROUSEL, data, config.probes, learning)
+        assert (known.made == memory["probe"]) is (updates == 20)
+    assert known.made["updates"] == 3
     report(Report(world_model=str(model), out=tmp_path / "page.html", fidelity=out))
     page = (tmp_path / "page.html").read_text()
     assert "Look away and return" in page
