@@ -357,6 +357,7 @@ def test_what_nobody_can_tell_does_not_count():
     twice = ratio(2 * below, below, seed=0)
     assert (twice.value, twice.low, twice.high) == pytest.approx((2, 2, 2))
     assert ratio(values, 0 * values, seed=0) is None
+    assert ratio(np.ones(3), np.array([0.0, 1.0, 1.0]), seed=0) is None  # its interval is endless
 
 
 # Push Cube's own reading, of pictures alone
