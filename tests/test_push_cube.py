@@ -372,7 +372,7 @@ def test_states_that_cannot_be_are_refused_before_anything_changes():
         env.reset(options={"state": walled})
     fallen = told.copy()
     fallen[state.HEIGHT] = 0.1
-    with pytest.raises(ValueError, match="expected finite numbers from"):
+    with pytest.raises(ValueError, match=r"has z = 0\.1, expected finite numbers from 0\.2 to 1"):
         env.reset(options={"state": fallen})
     again = gym.make(ENV_ID).unwrapped
     again.reset(seed=0)
