@@ -370,6 +370,11 @@ def test_states_that_cannot_be_are_refused_before_anything_changes():
     walled[state.CUBE_POSE] = 2.94, 0, 0
     with pytest.raises(ValueError, match="the cube is inside the floor or a wall"):
         env.reset(options={"state": walled})
+    knotted = told.copy()
+    knotted[state.HEIGHT] = 0.9
+    knotted[state.ANGLES][6:] = 1.34, -0.07, -1.53, -1.42, -0.19, -0.42  # its legs cross
+    with pytest.raises(ValueError, match="the robot stands inside itself"):
+        env.reset(options={"state": knotted})
     fallen = told.copy()
     fallen[state.HEIGHT] = 0.1
     with pytest.raises(ValueError, match=r"has z = 0\.1, expected finite numbers from 0\.2 to 1"):
@@ -381,7 +386,7 @@ def test_states_that_cannot_be_are_refused_before_anything_changes():
 
 
 @mujoco
-@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
 def test_a_fall_terminates(mode):
     env = gym.make_vec(ENV_ID, num_envs=2, autoreset_mode=mode).unwrapped
     _, info = env.reset(seed=0)
