@@ -216,13 +216,39 @@ def test_a_missing_package_is_told(monkeypatch, name):
         getattr(robot, name)()
 
 
-def test_where_nothing_can_be_drawn_debian_s_packages_are_told(monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        AttributeError("'NoneType' object has no attribute 'eglQueryString'"),
+        RuntimeError("invalid value for environment variable MUJOCO_GL: elg"),
+    ],
+)
+def test_where_nothing_can_be_drawn_debian_s_packages_are_told(monkeypatch, error):
     def no_egl(name):
-        raise AttributeError("'NoneType' object has no attribute 'eglQueryString'")
+        raise error
 
     monkeypatch.setattr(robot.importlib, "import_module", no_egl)
     with pytest.raises(ImportError, match="apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri"):
         robot.mujoco()
+
+
+@pytest.mark.parametrize(
+    ("platform", "imported", "told"),
+    [("linux", False, "egl"), ("darwin", False, None), ("linux", True, None)],
+)
+def test_mujoco_is_told_to_use_egl_where_it_can_and_still_listens(
+    monkeypatch, platform, imported, told
+):
+    """On other systems it refuses to be imported; once it is, nothing that is said changes it."""
+    monkeypatch.setenv("MUJOCO_GL", "")  # restored after the test
+    monkeypatch.delenv("MUJOCO_GL")
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.delitem(sys.modules, "mujoco", raising=False)
+    if imported:
+        monkeypatch.setitem(sys.modules, "mujoco", sys)
+    monkeypatch.setattr(robot.importlib, "import_module", lambda name: sys)
+    robot.mujoco()
+    assert os.environ.get("MUJOCO_GL") == told
 
 
 def test_options_that_a_system_does_not_have_are_refused():
@@ -344,9 +370,14 @@ def test_states_that_cannot_be_are_refused_before_anything_changes():
     walled[state.CUBE_POSE] = 2.94, 0, 0
     with pytest.raises(ValueError, match="the cube is inside the floor or a wall"):
         env.reset(options={"state": walled})
+    knotted = told.copy()
+    knotted[state.HEIGHT] = 0.9
+    knotted[state.ANGLES][6:] = 1.34, -0.07, -1.53, -1.42, -0.19, -0.42  # its legs cross
+    with pytest.raises(ValueError, match="the robot stands inside itself"):
+        env.reset(options={"state": knotted})
     fallen = told.copy()
     fallen[state.HEIGHT] = 0.1
-    with pytest.raises(ValueError, match="expected finite numbers from"):
+    with pytest.raises(ValueError, match=r"has z = 0\.1, expected finite numbers from 0\.2 to 1"):
         env.reset(options={"state": fallen})
     again = gym.make(ENV_ID).unwrapped
     again.reset(seed=0)
@@ -355,7 +386,7 @@ def test_states_that_cannot_be_are_refused_before_anything_changes():
 
 
 @mujoco
-@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
 def test_a_fall_terminates(mode):
     env = gym.make_vec(ENV_ID, num_envs=2, autoreset_mode=mode).unwrapped
     _, info = env.reset(seed=0)

@@ -357,6 +357,7 @@ def test_what_nobody_can_tell_does_not_count():
     twice = ratio(2 * below, below, seed=0)
     assert (twice.value, twice.low, twice.high) == pytest.approx((2, 2, 2))
     assert ratio(values, 0 * values, seed=0) is None
+    assert ratio(np.ones(3), np.array([0.0, 1.0, 1.0]), seed=0) is None  # its interval is endless
 
 
 # Push Cube's own reading, of pictures alone
@@ -420,6 +421,11 @@ def test_the_program_asks_all_of_it_and_the_page_shows_it(data, tmp_path, capsys
     assert max(len(line) for each in told for line in as_text(each).split("\n")) > 20
     known = found_probe(CAROUSEL, tmp_path, config.probes, LearnedProbeConfig())
     assert known.made == memory["probe"]  # without the data that it learned from
+    for updates in (20, 3):  # with them, as it was asked for
+        learning = LearnedProbeConfig(updates=updates)
+        known = found_probe(CAROUSEL, data, config.probes, learning)
+        assert (known.made == memory["probe"]) is (updates == 20)
+    assert known.made["updates"] == 3
     report(Report(world_model=str(model), out=tmp_path / "page.html", fidelity=out))
     page = (tmp_path / "page.html").read_text()
     assert "Look away and return" in page

@@ -1,6 +1,9 @@
 """Training learns, resumes to the same weights, stays within its seeds, and runs on many."""
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -183,6 +186,15 @@ def test_a_resumed_run_follows_the_same_trajectory(dots, latents, tmp_path, part
     resumed.load_state_dict(load_checkpoint(tmp_path / "state.pt"))
     assert [update.loss for update in resumed.train(batches, loss)] == losses[3:]
     assert torch.equal(weights(resumed), weights(whole))
+
+
+@pytest.mark.slow
+def test_processes_train_one_model_whatever_a_loss_calls_of_it():
+    """Where a loss did not call the whole model, each process trained its own."""
+    program = Path(__file__).with_name("two_processes.py")
+    done = subprocess.run([sys.executable, program], check=True, capture_output=True, text=True)
+    one, other = map(float, done.stdout.split())
+    assert one == other
 
 
 def test_training_leaves_the_global_generators_alone(dots, latents):

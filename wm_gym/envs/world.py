@@ -225,9 +225,12 @@ class SimulatedWorld:
                 + ", ".join(names)
             )
         low, high = self.system.state_low, self.system.state_high
-        if not ((state >= low) & (state <= high)).all():  # NaN is neither
+        within = (state >= low) & (state <= high)  # NaN is neither
+        if not within.all():
+            *i, j = np.argwhere(~within)[0].tolist()
             raise ValueError(
-                f"options['state'] is {state}, expected finite numbers from {low} to {high}"
+                f"options['state'] has {names[j]} = {state[*i, j]}, expected finite numbers from "
+                f"{low[j]} to {high[j]} there"
             )
         if isinstance(self._simulators[0], CheckingSimulator):
             for one in np.atleast_2d(state):

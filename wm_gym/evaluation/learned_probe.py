@@ -125,7 +125,7 @@ class LearnedProbe:
 def load_probe(
     file: Path, lesson: Lesson, frame_shape: tuple[int, int, int]
 ) -> LearnedProbe | None:
-    """None where there is none, or one of another format or size."""
+    """None where there is none, or one of another format."""
     if not file.exists():
         return None
     net = ReadingNet(frame_shape, len(lesson.TARGETS))
@@ -203,6 +203,7 @@ class ProbeTraining:
         return {
             "dataset": str(self.dataset.folder),
             "hash": self.dataset.hash,
+            "updates": self.config.updates,
             "frames": len(self._rows),
             "unseen_frames": len(rows),
             "median": {name: s and s.median.value for name, s in spreads.items()},

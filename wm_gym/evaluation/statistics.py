@@ -56,7 +56,8 @@ def told_spread(values: Float[np.ndarray, "n"], *, seed: int) -> Spread | None:
 def ratio(
     above: Float[np.ndarray, "n"], below: Float[np.ndarray, "n"], *, seed: int
 ) -> Interval | None:
-    """Of two medians over the same rollouts, which are drawn anew in pairs; NaN are left out."""
+    """Of two medians over the same rollouts, which are drawn anew in pairs; NaN are left out. None
+    where the one below is 0, or would be in draws that the interval depends on."""
     told = ~(np.isnan(above) | np.isnan(below))
     if not told.any():
         return None
@@ -65,7 +66,8 @@ def ratio(
     with np.errstate(divide="ignore", invalid="ignore"):
         each = np.median(above[drawn], axis=1) / np.median(below[drawn], axis=1)
         value = float(np.median(above) / np.median(below))
-    return percentile_interval(value, each) if np.isfinite(value) else None
+        found = percentile_interval(value, each)
+    return found if np.isfinite((found.value, found.low, found.high)).all() else None
 
 
 @dataclass(frozen=True, kw_only=True)

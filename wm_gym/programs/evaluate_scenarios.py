@@ -46,7 +46,8 @@ T = TypeVar("T")
 def found_probe(
     system: System, data: Path, cache: Path, config: LearnedProbeConfig
 ) -> Probe | None:
-    """A system's own; or one that learned, which is kept, and learns anew from other data."""
+    """A system's own; or one that learned, which is kept, and learns anew from other data or for
+    another number of updates."""
     lesson = lesson_of(system)
     if lesson is None:
         return probe_of(system)
@@ -54,7 +55,7 @@ def found_probe(
     folder = data / lesson.LEARNED_FROM
     known = load_probe(file, lesson, system.frame_shape)
     there = (folder / "meta").exists()
-    if known is not None and (not there or known.made.get("hash") == _hash_of(folder)):
+    if known is not None and (not there or _as_asked(known, folder, config)):
         print(f"probe:    {file}, {_read_by(known)}", end="\n\n")
         return known
     if not there:
@@ -68,6 +69,11 @@ def found_probe(
     probe.save(file)
     print(f"probe:    {file}, {_read_by(probe)}", end="\n\n")
     return probe
+
+
+def _as_asked(probe: LearnedProbe, folder: Path, config: LearnedProbeConfig) -> bool:
+    updates = probe.made.get("updates", config.updates)  # which older ones do not say
+    return bool(probe.made.get("hash") == _hash_of(folder) and updates == config.updates)
 
 
 def _hash_of(folder: Path) -> str:

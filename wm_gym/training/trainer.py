@@ -143,6 +143,7 @@ class Trainer(Generic[Model]):
         with self.accelerator.autocast():
             loss, scores = loss_of(self.model, batch, generator)
         self.accelerator.backward(loss)
+        self._share_gradients()
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), config.clip)
         self.optimiser.step()
         self.optimiser.zero_grad()
@@ -155,6 +156,15 @@ class Trainer(Generic[Model]):
             learning_rate=rate,
             scores=scores,
         )
+
+    def _share_gradients(self) -> None:
+        """Their mean over processes. `DistributedDataParallel` takes it only where a loss calls the
+        model as a whole, and not where it calls parts of it."""
+        if self.accelerator.num_processes == 1:
+            return
+        for parameter in self.model.parameters():
+            if parameter.grad is not None:
+                parameter.grad = self.accelerator.reduce(parameter.grad, "mean")
 
     @torch.no_grad()
     def _move_average(self) -> None:

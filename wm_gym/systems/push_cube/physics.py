@@ -187,7 +187,7 @@ class Physics:
             pair = {int(one), int(other)}
             cube, fixed = at.cube_shape in pair, pair & set(at.fixed.tolist())
             first = "the cube is" if cube and fixed else "the robot stands"
-            second = "the cube" if cube and not fixed else "the floor or a wall"
+            second = "the floor or a wall" if fixed else "the cube" if cube else "itself"
             raise ValueError(f"options['state']: {first} inside {second}, {-distance:.2f} m deep")
 
 

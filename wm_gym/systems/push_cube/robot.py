@@ -8,6 +8,7 @@ imported, as it asks for much that nobody needs here: its files are found, and t
 import hashlib
 import importlib
 import os
+import sys
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -53,8 +54,10 @@ def wheel_file(path: str) -> bytes:
 
 
 def mujoco() -> ModuleType:
-    """MuJoCo, told to draw without a screen and in the calling thread, unless its user chose."""
-    os.environ.setdefault("MUJOCO_GL", "egl")
+    """MuJoCo, told to draw without a screen and in the calling thread, unless its user chose. It
+    looks up how to draw as it is first imported, and knows EGL on Linux alone."""
+    if sys.platform == "linux" and "mujoco" not in sys.modules:
+        os.environ.setdefault("MUJOCO_GL", "egl")
     os.environ.setdefault("LP_NUM_THREADS", "0")  # Mesa reads it as the first picture is drawn
     return _imported("mujoco")
 
@@ -73,16 +76,13 @@ def _imported(name: str) -> ModuleType:
             f"Real-PushCube-v0 needs the package {name}: run `make push-cube`, or "
             "pip install 'wm-gym[push-cube]'"
         ) from None
-    except (
-        ImportError,
-        AttributeError,
-        OSError,
-    ) as error:  # MuJoCo looks for EGL as it is imported
-        raise no_drawing(error) from error
+    except (ImportError, AttributeError, OSError, RuntimeError) as error:
+        raise no_drawing(error) from error  # MuJoCo looks for EGL as it is imported
 
 
 def no_drawing(error: Exception) -> ImportError:
     return ImportError(
         f"MuJoCo cannot draw through {os.environ.get('MUJOCO_GL') or 'GLFW'} here: on Debian or "
-        f"Ubuntu, apt-get install {_EGL} (and leave MUJOCO_GL unset, or egl): {error}"
+        f"Ubuntu, apt-get install {_EGL}; MUJOCO_GL has to be egl, or unset and mujoco not yet "
+        f"imported, as this environment is made: {error}"
     )

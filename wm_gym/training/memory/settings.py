@@ -85,8 +85,8 @@ class MemoryTraining(Training):
     """Part 3 of 4: predict reward, task progress, the end of episodes and errors."""
 
     rollout: int = 24
-    """Steps in a row that the global model dreams, for its heads to judge, at most half a --judged
-    sequence."""
+    """Steps in a row that the global model dreams, for its heads to judge; --judged sequences are
+    at least two frames longer."""
 
     judged: int = 64
     """Frames in a row of each sample that the heads learn from."""
