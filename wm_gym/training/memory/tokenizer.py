@@ -72,7 +72,8 @@ class JointTokenizer(ModelMixin, ConfigMixin):
     ) -> Float[Tensor, "b t d"]:
         """The code after each."""
         every, _ = self.gru(torch.cat([codes, action], dim=2))
-        return codes + self.head(torch.cat([every, codes], dim=2)).to(codes.dtype)
+        moved = self.head(torch.cat([every, codes], dim=2).flatten(0, 1))
+        return codes + moved.view(codes.shape).to(codes.dtype)
 
 
 @dataclass(frozen=True, eq=False)
