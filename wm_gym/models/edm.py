@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import torch
@@ -44,6 +45,14 @@ def karras_sigmas(
     ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
     return torch.cat([(high + ramp * (low - high)) ** rho, torch.zeros(1)]).float()
+
+
+@lru_cache(maxsize=64)
+def sigmas_on(
+    device: torch.device, steps: int, sigma_min: float, sigma_max: float
+) -> Float[Tensor, "n"]:
+    """Kept, so that no step of a dream waits for a copy. Not to be written to."""
+    return karras_sigmas(steps, sigma_min=sigma_min, sigma_max=sigma_max).to(device)
 
 
 def sample(

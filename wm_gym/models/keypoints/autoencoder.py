@@ -5,14 +5,12 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import group_norm, interpolate, pixel_shuffle, pixel_unshuffle, silu
+from torch.nn.functional import interpolate, pixel_shuffle, pixel_unshuffle
+
+from wm_gym.models.networks import GROUPS, PictureResidual
 
 REACH = 1.5
 """Width, in cells, of the bump that a keypoint paints: it is felt two or three cells away."""
-
-
-GROUPS = 8
-"""Of channels that are normalised together."""
 
 
 class Autoencoder(ModelMixin, ConfigMixin):
@@ -86,36 +84,16 @@ class Autoencoder(ModelMixin, ConfigMixin):
         return self.decode(self.encode(frames))
 
 
-class _Norm(nn.GroupNorm):
-    """In float32: CPUs take three times as long to normalise bfloat16."""
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        weight, bias = self.weight.float(), self.bias.float()
-        return group_norm(x.float(), self.num_groups, weight, bias, self.eps).to(x.dtype)
-
-
-class _Residual(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm = _Norm(GROUPS, channels)
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        return x + self.second(silu(self.first(silu(self.norm(x)))))
-
-
 class _Hourglass(nn.Module):
     """A look at the cells, a wider look at half the resolution, and one more at the cells."""
 
     def __init__(self, inputs: int, channels: int, outputs: int) -> None:
         super().__init__()
         self.stem = nn.Conv2d(inputs, channels, 1)
-        self.before = _Residual(channels)
+        self.before = PictureResidual(channels)
         self.down = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
-        self.wide = nn.Sequential(_Residual(channels), _Residual(channels))
-        self.after = _Residual(channels)
+        self.wide = nn.Sequential(PictureResidual(channels), PictureResidual(channels))
+        self.after = PictureResidual(channels)
         self.out = nn.Conv2d(channels, outputs, 1)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h w"]:

@@ -1,14 +1,13 @@
 """The global model: keypoints of a frame, their next places by diffusion, their worth."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from wm_gym.models.colours import to_unit
-from wm_gym.models.edm import karras_sigmas
+from wm_gym.models.edm import sigmas_on
 from wm_gym.models.keypoints.autoencoder import Autoencoder
 from wm_gym.models.keypoints.denoiser import Denoiser
 from wm_gym.models.keypoints.heads import Heads
@@ -67,7 +66,7 @@ class KeypointGlobalModel(nn.Module):
 
     def sigmas(self, denoising_steps: int) -> Float[Tensor, "n"]:
         config = self.denoiser.config
-        return _sigmas(denoising_steps, config.sigma_min, config.sigma_max, self.device)
+        return sigmas_on(self.device, denoising_steps, config.sigma_min, config.sigma_max)
 
     def encode(self, frames: UInt8[Tensor, "b h w c"]) -> Float[Tensor, "b d"]:
         return self.autoencoder.encode(to_unit(frames))
@@ -139,13 +138,6 @@ class KeypointGlobalModel(nn.Module):
             latents=latents, action=no_action, error=latents.new_zeros(len(latents))
         )
         return Recalled(states=past, action=state.action)
-
-
-@lru_cache(maxsize=64)
-def _sigmas(
-    steps: int, sigma_min: float, sigma_max: float, device: torch.device
-) -> Float[Tensor, "n"]:
-    return karras_sigmas(steps, sigma_min=sigma_min, sigma_max=sigma_max).to(device)
 
 
 def stood_still(

@@ -1,13 +1,12 @@
 """The global model: latents of moments, their memory, their next ones by diffusion, their worth."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from wm_gym.models.edm import karras_sigmas
+from wm_gym.models.edm import sigmas_on
 from wm_gym.models.memory.dynamics import Dynamics
 from wm_gym.models.memory.heads import Heads, Judgement
 from wm_gym.models.memory.tokenizer import Tokenizer
@@ -70,7 +69,7 @@ class MemoryGlobalModel(nn.Module):
 
     def sigmas(self, denoising_steps: int) -> Float[Tensor, "n"]:
         config = self.dynamics.config
-        return _sigmas(denoising_steps, config.sigma_min, config.sigma_max, self.device)
+        return sigmas_on(self.device, denoising_steps, config.sigma_min, config.sigma_max)
 
     def begin(self, prefill: Prefill) -> Transition:
         """Before the first frame that is known nothing is remembered; between known ones, those
@@ -172,10 +171,3 @@ def _outcome(judged: Judgement) -> Outcome:
         ended=judged.ended,
         uncertainty=judged.error,
     )
-
-
-@lru_cache(maxsize=64)
-def _sigmas(
-    steps: int, sigma_min: float, sigma_max: float, device: torch.device
-) -> Float[Tensor, "n"]:
-    return karras_sigmas(steps, sigma_min=sigma_min, sigma_max=sigma_max).to(device)

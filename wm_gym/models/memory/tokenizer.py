@@ -5,12 +5,10 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
-from torch.nn.functional import group_norm, interpolate, pad, silu
+from torch.nn.functional import interpolate, pad
 
+from wm_gym.models.networks import GROUPS, PictureResidual
 from wm_gym.models.protocol import Seen
-
-GROUPS = 8
-"""Of channels that are normalised together."""
 
 PATCH, CELL = 4, 16
 """Pixels along a side of what the encoder's first layer sees as one, and of a cell of its last."""
@@ -44,8 +42,8 @@ class Tokenizer(ModelMixin, ConfigMixin):
         self.cells = -(-height // CELL), -(-width_of_frame // CELL)
         every = squeezed * self.cells[0] * self.cells[1]
         self.encoder = nn.Sequential(
-            nn.Conv2d(colours * PATCH**2, channels, 3, 2, 1), _Block(channels),
-            nn.Conv2d(channels, 2 * channels, 3, 2, 1), _Block(2 * channels),
+            nn.Conv2d(colours * PATCH**2, channels, 3, 2, 1), PictureResidual(channels),
+            nn.Conv2d(channels, 2 * channels, 3, 2, 1), PictureResidual(2 * channels),
             nn.Conv2d(2 * channels, squeezed, 1),
         )  # fmt: skip
         self.to_code = nn.Sequential(
@@ -56,8 +54,8 @@ class Tokenizer(ModelMixin, ConfigMixin):
             nn.Linear(width, every),
         )  # fmt: skip
         self.decoder = nn.Sequential(
-            nn.Conv2d(squeezed, 2 * channels, 1), _Block(2 * channels), _Twice(),
-            nn.Conv2d(2 * channels, channels, 3, padding=1), _Block(channels),
+            nn.Conv2d(squeezed, 2 * channels, 1), PictureResidual(2 * channels), _Twice(),
+            nn.Conv2d(2 * channels, channels, 3, padding=1), PictureResidual(channels),
             nn.Conv2d(channels, colours * (CELL // 2) ** 2, 3, padding=1),
         )  # fmt: skip
         latent = code_size + proprio_size
@@ -141,23 +139,3 @@ class _Twice(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
         return interpolate(x, scale_factor=2)
-
-
-class _Norm(nn.GroupNorm):
-    """In float32: CPUs take three times as long to normalise bfloat16."""
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        weight, bias = self.weight.float(), self.bias.float()
-        return group_norm(x.float(), self.num_groups, weight, bias, self.eps).to(x.dtype)
-
-
-class _Block(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm = _Norm(GROUPS, channels)
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        return x + self.second(silu(self.first(silu(self.norm(x)))))
