@@ -4,7 +4,7 @@ Every behaviour draws for each episode how quick it is and how shaken its action
 """
 
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -28,7 +28,7 @@ from wm_gym.systems.push_cube.drive import (
 )
 from wm_gym.systems.push_cube.expert import push_direction
 from wm_gym.systems.push_cube.starts import draw_start
-from wm_gym.systems.registry import Pilot
+from wm_gym.systems.registry import Behaviour, Pilot
 from wm_gym.types import Info
 
 Run: TypeAlias = Generator[np.ndarray, Info, Info]
@@ -64,6 +64,17 @@ class _Hand:
             action = run.send(info)
 
 
+def _driven(run: Callable[[_Hand, Info], Run]) -> Behaviour:
+    """From anywhere, by a hand that is drawn anew for each episode."""
+
+    def behaviour(rng: np.random.Generator) -> Pilot:
+        hand = _Hand.drawn(rng)
+        info = yield None
+        yield from hand.perform(run(hand, info))
+
+    return behaviour
+
+
 def wander(rng: np.random.Generator) -> Pilot:
     """Walks about, mostly ahead, and hits upon the cube by chance."""
     keep, strength = rng.uniform(0.6, 0.95), rng.uniform(0.4, 1.3)
@@ -74,14 +85,8 @@ def wander(rng: np.random.Generator) -> Pilot:
         yield np.tanh(strength * drift + np.array([ahead, 0.0, 0.0]))
 
 
-def look_about(rng: np.random.Generator) -> Pilot:
-    """Looks at the cube, away for 1 to 12 s, and at it again."""
-    hand = _Hand.drawn(rng)
-    info = yield None
-    yield from hand.perform(_look_about(hand, info))
-
-
 def _look_about(hand: _Hand, info: Info) -> Run:
+    """Looks at the cube, away for 1 to 12 s, and at it again."""
     rng = hand.rng
     while True:
         cube = cube_of(info["state"])
@@ -105,14 +110,8 @@ def _idle(rng: np.random.Generator) -> Float[np.ndarray, "3"]:
     return np.array(choices[rng.integers(len(choices))], np.float64)
 
 
-def push_about(rng: np.random.Generator) -> Pilot:
-    """Pushes the cube from all sides, wherever that leads."""
-    hand = _Hand.drawn(rng)
-    info = yield None
-    yield from hand.perform(_push_about(hand, info))
-
-
 def _push_about(hand: _Hand, info: Info) -> Run:
+    """Pushes the cube from all sides, wherever that leads."""
     rng = hand.rng
     while True:
         cube = cube_of(info["state"])
@@ -148,14 +147,8 @@ def _push_to_goal(hand: _Hand, info: Info) -> Run:
             info = yield from _back(rng, info)
 
 
-def miss(rng: np.random.Generator) -> Pilot:
-    """Makes for the cube and passes it by, close or closer, then turns around."""
-    hand = _Hand.drawn(rng)
-    info = yield None
-    yield from hand.perform(_miss(hand, info))
-
-
 def _miss(hand: _Hand, info: Info) -> Run:
+    """Makes for the cube and passes it by, close or closer, then turns around."""
     rng = hand.rng
     while True:
         here, _ = robot_of(info["state"])
@@ -174,14 +167,8 @@ def _miss(hand: _Hand, info: Info) -> Run:
             info = yield from _go_round(info, spot, 40)
 
 
-def back_off(rng: np.random.Generator) -> Pilot:
-    """Goes up to the cube, touches it or not, and walks backwards, looking at it, or into it."""
-    hand = _Hand.drawn(rng)
-    info = yield None
-    yield from hand.perform(_back_off(hand, info))
-
-
 def _back_off(hand: _Hand, info: Info) -> Run:
+    """Goes up to the cube, touches it or not, and walks backwards, looking at it, or into it."""
     rng = hand.rng
     while True:
         info = yield from _face(info, 0.0, 0.0, 12)
@@ -255,11 +242,11 @@ def _to_cube(info: Info) -> float:
 
 BEHAVIOURS = {
     "wander": wander,
-    "look_about": look_about,
-    "push": push_about,
+    "look_about": _driven(_look_about),
+    "push": _driven(_push_about),
     "push_to_goal": push_to_goal,
-    "miss": miss,
-    "back_off": back_off,
+    "miss": _driven(_miss),
+    "back_off": _driven(_back_off),
 }
 
 SHARES = {
