@@ -12,19 +12,18 @@ from wm_gym.models.memory.tokenizer import Tokenizer
 
 def fresh(frame_shape, *, action_size=3, prefill=3, proprio_size=0, tasks=1, ends=True):
     """Both models; their dreams move, finitely and meaninglessly, and seldom end."""
-    tokenizer = Tokenizer(
-        frame_shape, proprio_size, code_size=16, channels=16, squeezed=8, width=32
-    )
+    tokenizer = Tokenizer(frame_shape, proprio_size, cell_channels=4, channels=16)
     known = {"latent_size": tokenizer.latent_size, "tasks": tasks}
     dynamics = Dynamics(
-        **known, action_size=action_size, memory=32, inputs=32, width=32, blocks=1, prefill=prefill
-    )
-    heads = Heads(**known, context_size=32, width=32, ends=ends)
+        tokenizer.cells, 4, proprio_size, action_size, tasks, memory=16, points=4, directions=2,
+        recent=3, inputs=32, touch_width=16, width=32, channels=16, blocks=1, prefill=prefill,
+    )  # fmt: skip
+    heads = Heads(**known, context_size=dynamics.context_size, width=32, ends=ends)
     follower = Follower(
         **known, action_size=action_size, memory=16, width=32, blocks=1, head_width=32
     )
     with torch.no_grad():
-        for layer in (dynamics.out, follower.dynamics.out):
+        for layer in (dynamics.touch[-1], follower.dynamics.out):
             torch.nn.init.normal_(layer.weight, std=0.1)
         if heads.end is not None:
             heads.end[-1].bias -= 1.0

@@ -1,44 +1,59 @@
-"""The dynamics: a recurrent memory of latents and actions, and the next latent by diffusion."""
+"""The dynamics: a memory that goes on by actions alone, and what is seen from there by diffusion."""
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import silu
 
 from wm_gym.models.actions import ENCODINGS
 from wm_gym.models.edm import preconditioning, sample
-from wm_gym.models.networks import Residual
+from wm_gym.models.networks import PictureResidual
+
+REACH = 0.2
+"""Landmarks are in units of which a camera moves about this much in a step, and turns in
+radians."""
 
 
 class Dynamics(ModelMixin, ConfigMixin):
-    """The memory is computed once a frame; the denoiser's calls are of a small network on top.
+    """What a dream goes by is a *memory*: a recurrent state h, and landmarks.
 
-        memory  hₜ = GRU(hₜ₋₁, [known·zₜ, known, aₜ₋₁, blur, task])
-        change  x = (zₜ₊₁ − zₜ) / change,  D(x; σ) = c_skip x + c_out F(c_in x, c_noise, zₜ, hₜ, aₜ)
+        state       hₜ = GRU(hₜ₋₁, [known·read(zₜ), known, aₜ₋₁, task])
+        motion      of the camera in a plane, from the last actions, hₜ, and what it bumps into
+        landmarks   are moved by the motion; where a frame is known, drawn to where it shows them
+        seen        D(x; σ | hₜ, landmarks, task): the latent without its noise (EDM, σ_data = 1)
 
-    `change` is what a latent moves by in a step, root mean square, so σ_data is 1 (EDM). Where a
-    frame is not known the memory is told so, and goes on by the actions. `blur` is how much noise
-    there is on the latents, in units of `change`: 0 in a dream.
+    A landmark is a point in the camera's own frame, or a direction. Nothing says what they are of;
+    but a motion moves all of them rigidly, so what was out of view comes back where it should be,
+    and turning has to be learned once and not for every view. A camera that stands still is a
+    motion of nothing.
+
+    A dream never reads what it has painted, so errors do not feed on themselves: the memory of a
+    dreamt step is that of a frame that nobody saw.
 
     The sampler's first σ comes with noise alone, in training as in a dream. However large, it would
-    hide no change of so many numbers that go together: a network learns to read it, and in a dream
-    there is none to be read.
+    hide no latent whose numbers go together: a network learns to read it, and in a dream there is
+    none to be read.
     """
-
-    change: Float[Tensor, "d"]
 
     @register_to_config
     def __init__(
         self,
-        latent_size: int = 64,
+        cells: tuple[int, int] = (6, 6),
+        cell_channels: int = 16,
+        proprio_size: int = 0,
         action_size: int = 2,
         tasks: int = 1,
-        memory: int = 384,
-        layers: int = 2,
+        memory: int = 256,
+        points: int = 32,
+        directions: int = 8,
+        recent: int = 8,
         inputs: int = 256,
-        width: int = 384,
-        blocks: int = 3,
+        touch_width: int = 192,
+        width: int = 512,
+        channels: int = 64,
+        blocks: int = 2,
         prefill: int = 32,
         action_encoding: str = "linear",
         sigma_max: float = 20.0,
@@ -48,21 +63,68 @@ class Dynamics(ModelMixin, ConfigMixin):
         if action_encoding not in ENCODINGS:
             raise ValueError(f"action_encoding {action_encoding!r}, expected {sorted(ENCODINGS)}")
         self.encode_action, numbers = ENCODINGS[action_encoding]
-        acted = action_size * numbers
-        self.register_buffer("change", torch.ones(latent_size))
-        self.stem = nn.Linear(latent_size + acted + 2 + tasks, inputs)
-        self.gru = nn.GRU(inputs, memory, layers)
+        acted, landmarks = action_size * numbers, points + directions
+        self.read = nn.Sequential(
+            nn.Linear(self.latent_size, width), nn.SiLU(), nn.Linear(width, inputs), nn.SiLU()
+        )
+        self.stem = nn.Linear(inputs + acted + 1 + tasks, inputs)
+        self.gru = nn.GRU(inputs, memory, batch_first=True)
         self.norm = nn.LayerNorm(memory)
-        self.told = nn.Linear(2 * latent_size + memory + acted + 2 + tasks, width)
-        self.trunk = nn.ModuleList(Residual(width) for _ in range(blocks))
-        self.out = nn.Linear(width, latent_size)
-        nn.init.zeros_(self.out.weight)
+        self.shown = nn.Sequential(
+            nn.Linear(inputs + memory, width), nn.SiLU(), nn.Linear(width, 3 * landmarks)
+        )
+        self.by_actions = nn.Linear(acted * recent, 3)
+        self.by_state = nn.Linear(memory, 3)
+        self.touch = nn.Sequential(
+            nn.Linear(self.context_size + acted, touch_width), nn.SiLU(),
+            nn.Linear(touch_width, touch_width), nn.SiLU(),
+            nn.Linear(touch_width, 3 + 2 * points),
+        )  # fmt: skip
+        self.first_points = nn.Parameter(torch.randn(points, 2))
+        self.first_directions = nn.Parameter(torch.randn(directions, 2))
+        told = self.context_size + 1 + tasks
+        self.spread = nn.Sequential(
+            nn.Linear(told, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(),
+            nn.Linear(width, channels * cells[0] * cells[1]),
+        )  # fmt: skip
+        self.mix = nn.Conv2d(channels + cell_channels, channels, 3, padding=1)
+        self.trunk = nn.Sequential(*(PictureResidual(channels) for _ in range(blocks)))
+        self.out = nn.Conv2d(channels, cell_channels, 3, padding=1)
+        self.felt = (
+            nn.Sequential(
+                nn.Linear(told + proprio_size, inputs), nn.SiLU(), nn.Linear(inputs, proprio_size)
+            )
+            if proprio_size
+            else None
+        )
+        for layer in (self.by_state, self.touch[-1]):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
-    def train(self, mode: bool = True) -> "Dynamics":
-        """The GRU has no dropout, and on a GPU has gradients in this mode alone."""
-        super().train(mode)
-        self.gru.train()
-        return self
+    @property
+    def code_size(self) -> int:
+        rows, columns = self.config.cells
+        return int(self.config.cell_channels * rows * columns)
+
+    @property
+    def latent_size(self) -> int:
+        return self.code_size + int(self.config.proprio_size)
+
+    @property
+    def memory_size(self) -> int:
+        """Of all that is remembered, the last actions among it."""
+        return sum(self._sizes)
+
+    @property
+    def context_size(self) -> int:
+        config = self.config
+        return int(config.memory + 3 * config.points + 2 * config.directions)
+
+    @property
+    def _sizes(self) -> list[int]:
+        config = self.config
+        before = (config.recent - 1) * config.action_size
+        return [config.memory, 2 * config.points, 2 * config.directions, before]
 
     @property
     def device(self) -> torch.device:
@@ -70,88 +132,184 @@ class Dynamics(ModelMixin, ConfigMixin):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the denoiser."""
+        """Of what paints."""
         return self.out.weight.dtype
+
+    def train(self, mode: bool = True) -> "Dynamics":
+        """The GRU has no dropout, and on a GPU has gradients in this mode alone."""
+        super().train(mode)
+        self.gru.train()
+        return self
 
     def cast(self, dtype: torch.dtype) -> None:
         """The memory stays float32: what it rounds off once is lost for good."""
-        for part in (self.told, self.trunk, self.out):
+        for part in (self.mix, self.trunk, self.out):
             part.to(dtype)
+        self.to(memory_format=torch.channels_last)
 
-    def nothing(self, n: int) -> Float[Tensor, "n l m"]:
+    def nothing(self, n: int) -> Float[Tensor, "n m"]:
         """What is remembered before the first frame."""
-        return self.change.new_zeros(n, self.config.layers, self.config.memory)
+        config = self.config
+        state = self.first_points.new_zeros(n, config.memory)
+        landmarks = torch.cat([self.first_points.flatten(), self.first_directions.flatten()])
+        before = state.new_zeros(n, self._sizes[-1])
+        return torch.cat([state, landmarks.expand(n, -1), before], dim=1)
 
     def remember(
         self,
-        memory: Float[Tensor, "b l m"],
+        memory: Float[Tensor, "b m"],
         latent: Float[Tensor, "b t d"],
         action: Float[Tensor, "b t a"],
-        known: Float[Tensor, "b t"],
-        blur: Float[Tensor, "b"],
         task: Int[Tensor, "b"],
-    ) -> tuple[Float[Tensor, "b t m"], Float[Tensor, "b l m"]]:
-        """What is made of each moment and all before it, and the memory after the last.
+        known: Float[Tensor, "b t"] | None = None,
+    ) -> Float[Tensor, "b t m"]:
+        """The memory of each moment. `action` led to each of them: zeros where none did. Where
+        `known` is 0 its latent is not looked at; without it, it is 1."""
+        seen = latent.new_ones(action.shape[:2])[..., None] if known is None else known[..., None]
+        read = self.read(latent).to(latent.dtype) * seen
+        state = self._state(memory, read, action, seen, task)
+        said = self.shown(torch.cat([read, self.norm(state)], dim=2)).to(latent.dtype)
+        many = self.config.points + self.config.directions
+        place, drawn = said[..., : 2 * many].unflatten(2, (many, 2)), said[..., 2 * many :]
+        pull = (torch.sigmoid(drawn) * seen)[..., None]
+        unseen = None if known is None else 1 - seen
+        return self._carried(memory, state, action, unseen, (place, pull))
 
-        `action` led to each of them: zeros where none did.
-        """
-        b, t = known.shape
-        told = [
-            latent * known[..., None],
-            self.encode_action(action),
-            known[..., None],
-            blur[:, None, None].expand(b, t, 1),
-            one_hot(task, self.config.tasks)[:, None].expand(b, t, -1),
-        ]
-        seen = self.stem(torch.cat(told, dim=2)).transpose(0, 1)
-        every, after = self.gru(seen, memory.transpose(0, 1).contiguous())
-        context = self.norm(every).transpose(0, 1)
-        return context.to(latent.dtype), after.transpose(0, 1).to(latent.dtype)
+    def go_on(
+        self, memory: Float[Tensor, "b m"], action: Float[Tensor, "b t a"], task: Int[Tensor, "b"]
+    ) -> Float[Tensor, "b t m"]:
+        """The memory of each of the next moments, of which nothing is seen."""
+        unseen = memory.new_ones(*action.shape[:2], 1)
+        read = memory.new_zeros(*action.shape[:2], self.config.inputs)
+        state = self._state(memory, read, action, 1 - unseen, task)
+        return self._carried(memory, state, action, unseen, None)
 
-    def context_of(self, memory: Float[Tensor, "b l m"]) -> Float[Tensor, "b m"]:
-        """What was made of the last moment."""
-        context: Float[Tensor, "b m"] = self.norm(memory[:, -1])
-        return context
+    def _state(
+        self,
+        memory: Float[Tensor, "b m"],
+        read: Float[Tensor, "b t n"],
+        action: Float[Tensor, "b t a"],
+        seen: Float[Tensor, "b t 1"],
+        task: Int[Tensor, "b"],
+    ) -> Float[Tensor, "b t s"]:
+        asked = one_hot(task, self.config.tasks)[:, None].expand(*action.shape[:2], -1)
+        told = torch.cat([read, self.encode_action(action), seen, asked], dim=2)
+        before = memory[:, : self.config.memory].contiguous()[None]
+        state, _ = self.gru(silu(self.stem(told)), before)
+        return state.to(memory.dtype)
+
+    def _carried(
+        self,
+        memory: Float[Tensor, "b m"],
+        state: Float[Tensor, "b t s"],
+        action: Float[Tensor, "b t a"],
+        unseen: Float[Tensor, "b t 1"] | None,
+        shown: tuple[Float[Tensor, "b t k 2"], Float[Tensor, "b t k 1"]] | None,
+    ) -> Float[Tensor, "b t m"]:
+        """Landmarks through the motions of a camera, one after the other. Where the next moment
+        was seen, that says what was bumped into."""
+        config, (b, t) = self.config, action.shape[:2]
+        points, directions, recent = self._parts(memory)[1:]
+        past = torch.cat([recent, action], dim=1)
+        acted = self.encode_action(past).unfold(1, config.recent, 1).flatten(2)
+        told = self.norm(state)
+        motion = (self.by_actions(acted) + self.by_state(told)).to(memory.dtype)
+        landmarks = torch.cat([points, directions], dim=1)
+        encoded, every = self.encode_action(action), []
+        for j in range(t):
+            moved, pushed = motion[:, j], None
+            if unseen is not None:
+                here = self._features(*landmarks.split((config.points, config.directions), 1))
+                touched = self.touch(torch.cat([told[:, j], here, encoded[:, j]], dim=1))
+                touched = touched.to(memory.dtype) * unseen[:, j]
+                moved, pushed = moved + touched[:, :3], touched[:, 3:].unflatten(1, (-1, 2))
+            landmarks = self._moved(landmarks, REACH * moved, pushed)
+            if shown is not None:
+                place, pull = shown[0][:, j], shown[1][:, j]
+                landmarks = landmarks + pull * (place - landmarks)
+            every.append(landmarks)
+        after = torch.stack(every, dim=1).flatten(2)
+        acts = past[:, 1:].unfold(1, config.recent - 1, 1).transpose(2, 3).flatten(2)
+        return torch.cat([state, after, acts], dim=2)
+
+    def _moved(
+        self,
+        landmarks: Float[Tensor, "b k 2"],
+        motion: Float[Tensor, "b 3"],
+        pushed: Float[Tensor, "b p 2"] | None,
+    ) -> Float[Tensor, "b k 2"]:
+        """As a camera sees them that goes along an arc: forward, left, and about itself."""
+        many, turn = self.config.points, motion[:, 2:]
+        along = _turned(motion[:, None, :2], turn / 2)
+        points = _turned(landmarks[:, :many] - along, -turn)
+        if pushed is not None:
+            points = points + REACH * pushed
+        return torch.cat([points, _turned(landmarks[:, many:], -turn)], dim=1)
+
+    def _parts(self, memory: Float[Tensor, "b m"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """State, points, directions, and the last actions."""
+        state, points, directions, recent = memory.split(self._sizes, dim=1)
+        acts = recent.unflatten(1, (self.config.recent - 1, self.config.action_size))
+        return state, points.unflatten(1, (-1, 2)), directions.unflatten(1, (-1, 2)), acts
+
+    def _features(
+        self, points: Float[Tensor, "b p 2"], directions: Float[Tensor, "b q 2"]
+    ) -> Float[Tensor, "b f"]:
+        """Where each point is to be looked for, and how near it is: finite however far off."""
+        far = (1 + points.square().sum(2, keepdim=True)).sqrt()
+        parts = [points / far, 1 / far, directions]
+        return torch.cat([part.flatten(1) for part in parts], dim=1)
+
+    def context_of(self, memory: Float[Tensor, "b m"]) -> Float[Tensor, "b c"]:
+        """What is to be told of a memory: bounded numbers."""
+        state, points, directions, _ = self._parts(memory)
+        told = self.norm(state).to(memory.dtype)
+        return torch.cat([told, self._features(points, directions)], dim=1)
 
     def forward(
         self,
         noisy: Float[Tensor, "b d"],
         sigma: Float[Tensor, "b"],
-        latent: Float[Tensor, "b d"],
-        context: Float[Tensor, "b m"],
-        action: Float[Tensor, "b a"],
-        blur: Float[Tensor, "b"],
+        context: Float[Tensor, "b c"],
         task: Int[Tensor, "b"],
     ) -> Float[Tensor, "b d"]:
-        """D(x; σ): the clean change."""
-        pre = preconditioning(sigma, sigma_data=1.0)
-        told = [
-            pre.c_in[:, None] * noisy, latent, context, self.encode_action(action),
-            pre.c_noise[:, None], blur[:, None], one_hot(task, self.config.tasks),
-        ]  # fmt: skip
-        hidden = self.told(torch.cat(told, dim=1).to(self.told.weight.dtype))
-        for block in self.trunk:
-            hidden = block(hidden)
-        return pre.c_skip[:, None] * noisy + pre.c_out[:, None] * self.out(hidden).to(noisy.dtype)
+        """D(x; σ): the clean latent."""
+        pre, (rows, columns) = preconditioning(sigma, sigma_data=1.0), self.config.cells
+        unit = pre.c_in[:, None] * noisy
+        asked = one_hot(task, self.config.tasks)
+        told = torch.cat([context, pre.c_noise[:, None], asked], dim=1)
+        code = unit[:, : self.code_size].view(len(noisy), -1, rows, columns)
+        spread = self.spread(told).view(len(noisy), -1, rows, columns)
+        cells = torch.cat([spread, code.to(spread)], dim=1).to(self.dtype)
+        hidden = self.trunk(self.mix(cells.contiguous(memory_format=torch.channels_last)))
+        clean = [self.out(hidden).flatten(1).to(noisy.dtype)]
+        if self.felt is not None:
+            felt = self.felt(torch.cat([told, unit[:, self.code_size :]], dim=1))
+            clean.append(felt.to(noisy.dtype))
+        return pre.c_skip[:, None] * noisy + pre.c_out[:, None] * torch.cat(clean, dim=1)
 
-    def next_latent(
+    def seen_from(
         self,
-        latent: Float[Tensor, "b d"],
-        context: Float[Tensor, "b m"],
-        action: Float[Tensor, "b a"],
+        memory: Float[Tensor, "b m"],
         task: Int[Tensor, "b"],
         noise: Float[Tensor, "b d"],
         sigmas: Float[Tensor, "n"],
     ) -> Float[Tensor, "b d"]:
-        """Sampled from what is taken to be clean; one denoiser call for each σ > 0."""
-        blur = latent.new_zeros(len(latent))
+        """A latent; one denoiser call for each σ > 0."""
+        context = self.context_of(memory)
 
         def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
-            return self(noisy, sigma, latent, context, action, blur, task)
+            return self(noisy, sigma, context, task)
 
-        return latent + self.change * sample(denoise, noise, sigmas)
+        return sample(denoise, noise, sigmas)
 
 
 def one_hot(task: Int[Tensor, "b"], tasks: int) -> Float[Tensor, "b n"]:
     """Without a look at the numbers, which a GPU would have to be waited for."""
     return (task[:, None] == torch.arange(tasks, device=task.device)).float()
+
+
+def _turned(vectors: Float[Tensor, "b k 2"], angle: Float[Tensor, "b 1"]) -> Float[Tensor, "b k 2"]:
+    x, y = vectors.unbind(2)
+    cos, sin = angle.cos(), angle.sin()
+    return torch.stack([cos * x - sin * y, sin * x + cos * y], dim=2)

@@ -21,7 +21,7 @@ class MemoryState:
     latent: Float[Tensor, "b d"]
     """Of the moment they are at."""
 
-    memory: Float[Tensor, "b l m"]
+    memory: Float[Tensor, "b m"]
     """Of it and of all before it."""
 
     age: Int[Tensor, "b"]
@@ -31,18 +31,20 @@ class MemoryState:
 
 
 class MemoryGlobalModel(nn.Module):
-    """Remembers by a recurrent state: a step costs the same however much came before."""
+    """Remembers by numbers that are as many after a thousand steps as after one, so a step costs
+    the same however much came before."""
 
     def __init__(self, tokenizer: Tokenizer, dynamics: Dynamics, heads: Heads) -> None:
         super().__init__()
         self.tokenizer, self.dynamics, self.heads = tokenizer, dynamics, heads
-        config = dynamics.config
-        sizes = {tokenizer.latent_size, config.latent_size, heads.config.latent_size}
-        contexts, tasks = {config.memory, heads.config.context_size}, {config.tasks}
-        tasks.add(heads.config.tasks)
-        if max(len(sizes), len(contexts), len(tasks)) > 1:
+        config, judged = dynamics.config, heads.config
+        sizes = {tokenizer.latent_size, dynamics.latent_size, judged.latent_size}
+        contexts = {dynamics.context_size, judged.context_size}
+        cells, tasks = {tokenizer.cells, tuple(config.cells)}, {config.tasks, judged.tasks}
+        if max(map(len, (sizes, contexts, cells, tasks))) > 1:
             raise ValueError(
-                f"parts disagree: latents of {sizes}, memories of {contexts} numbers, {tasks} tasks"
+                f"parts disagree: latents of {sizes} in cells of {cells}, contexts of {contexts} "
+                f"numbers, {tasks} tasks"
             )
         self.spec = ModelSpec(
             frame_shape=tokenizer.frame_shape,
@@ -99,25 +101,12 @@ class MemoryGlobalModel(nn.Module):
             seen = self.tokenizer.encode(prefill.frames[:, t], prefill.proprio[:, t])
             latent = torch.where(known[:, t, None], seen, latent)
             action = moved[:, t] * led[:, t, None]
-            after = self._remembered(memory, latent, action, prefill.task, known[:, t].to(latent))
-            memory = torch.where(begun[:, t, None, None], after, memory)
+            after = self.dynamics.remember(
+                memory, latent[:, None], action[:, None], prefill.task, known[:, t, None].to(latent)
+            )[:, 0]
+            memory = torch.where(begun[:, t, None], after, memory)
         age = torch.zeros_like(prefill.task)
         return MemoryState(latent=latent, memory=memory, age=age, task=prefill.task)
-
-    def _remembered(
-        self,
-        memory: Float[Tensor, "b l m"],
-        latent: Float[Tensor, "b d"],
-        action: Float[Tensor, "b a"],
-        task: Int[Tensor, "b"],
-        known: Float[Tensor, "b"] | None = None,
-    ) -> Float[Tensor, "b l m"]:
-        """One moment later."""
-        known = latent.new_ones(len(latent)) if known is None else known
-        _, after = self.dynamics.remember(
-            memory, latent[:, None], action[:, None], known[:, None], torch.zeros_like(known), task
-        )
-        return after
 
     def step(
         self,
@@ -126,17 +115,11 @@ class MemoryGlobalModel(nn.Module):
         noise: Float[Tensor, "b d"],
         denoising_steps: int,
     ) -> Transition:
-        context = self.dynamics.context_of(state.memory)
+        memory = self.dynamics.go_on(state.memory, action[:, None], state.task)[:, 0]
         sigmas = self.sigmas(denoising_steps)
-        latent = self.dynamics.next_latent(state.latent, context, action, state.task, noise, sigmas)
-        following = self._following(state, action, latent)
+        latent = self.dynamics.seen_from(memory, state.task, noise, sigmas)
+        following = MemoryState(latent=latent, memory=memory, age=state.age + 1, task=state.task)
         return Transition(state=following, outcome=_outcome(self._judged(following)))
-
-    def _following(
-        self, state: MemoryState, action: Float[Tensor, "b a"], latent: Float[Tensor, "b d"]
-    ) -> MemoryState:
-        memory = self._remembered(state.memory, latent, action, state.task)
-        return MemoryState(latent=latent, memory=memory, age=state.age + 1, task=state.task)
 
     def decode(self, state: MemoryState) -> Seen:
         return self.tokenizer.decode(state.latent)
@@ -153,8 +136,11 @@ class MemoryGlobalModel(nn.Module):
     ) -> Outcome:
         """The error is that of one dreamt step."""
         latent = self.tokenizer.encode(frames, proprio)
-        state = self._following(self._after(before), action, latent)
-        return _outcome(self._judged(state))
+        state = self._after(before)
+        told = latent[:, None], action[:, None], state.task
+        memory = self.dynamics.remember(state.memory, *told)[:, 0]
+        after = MemoryState(latent=latent, memory=memory, age=state.age + 1, task=state.task)
+        return _outcome(self._judged(after))
 
     def _judged(self, state: MemoryState) -> Judgement:
         context = self.dynamics.context_of(state.memory)

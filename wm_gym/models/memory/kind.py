@@ -40,8 +40,8 @@ def timed(
     global_model: MemoryGlobalModel, local_model: MemoryLocalModel
 ) -> list[tuple[object, str, str]]:
     return [
-        (global_model.dynamics, "next_latent", "denoiser"),
-        (global_model.dynamics, "remember", "memory"),
+        (global_model.dynamics, "seen_from", "denoiser"),
+        (global_model.dynamics, "go_on", "memory"),
         (global_model.heads, "judge", "heads"),
         (global_model.tokenizer, "painted", "painter"),
     ]
@@ -51,16 +51,15 @@ def timed(
 def flops(global_model: MemoryGlobalModel, local_model: MemoryLocalModel) -> dict[str, int]:
     """The denoiser's with one call."""
     spec, tokenizer, dynamics = global_model.spec, global_model.tokenizer, global_model.dynamics
-    latent, none = torch.zeros(1, tokenizer.latent_size), torch.zeros(1)
+    latent = torch.zeros(1, tokenizer.latent_size)
     action, task = torch.zeros(1, spec.action_size), torch.zeros(1, dtype=torch.int64)
     memory = dynamics.nothing(1)
     with FlopCounterMode(display=False) as painter:
         tokenizer.painted(latent[:, : tokenizer.code_size])
     with FlopCounterMode(display=False) as remembering:
-        dynamics.remember(memory, latent[:, None], action[:, None], none[:, None] + 1, none, task)
+        dynamics.go_on(memory, action[:, None], task)
     with FlopCounterMode(display=False) as denoiser:
-        context, sigmas = dynamics.context_of(memory), global_model.sigmas(1)
-        dynamics.next_latent(latent, context, action, task, latent, sigmas)
+        dynamics.seen_from(memory, task, latent, global_model.sigmas(1))
     counters = {"painter": painter, "memory": remembering, "denoiser": denoiser}
     return {name: int(counter.get_total_flops()) for name, counter in counters.items()}
 
@@ -73,14 +72,20 @@ def fresh(
     follows: dict[str, Any] = {}
     judges: dict[str, Any] = {}
     if tiny:
-        sees = {"code_size": 16, "channels": 16, "squeezed": 8, "width": 32}
-        thinks = {"memory": 32, "inputs": 32, "width": 32, "blocks": 1}
+        sees = {"cell_channels": 4, "channels": 16}
+        thinks = {
+            "memory": 16, "points": 4, "directions": 2, "recent": 2, "inputs": 32, "touch_width": 16,
+            "width": 32, "channels": 16, "blocks": 1,
+        }  # fmt: skip
         judges = {"width": 32}
         follows = {"memory": 16, "width": 32, "blocks": 1, "head_width": 32}
     tokenizer = Tokenizer(frame_shape, **sees)
     sizes = {"latent_size": tokenizer.latent_size}
-    dynamics = Dynamics(**sizes, action_size=action_size, prefill=prefill, **thinks)
-    heads = Heads(**sizes, context_size=dynamics.config.memory, **judges)
+    dynamics = Dynamics(
+        cells=tokenizer.cells, cell_channels=tokenizer.config.cell_channels,
+        action_size=action_size, prefill=prefill, **thinks,
+    )  # fmt: skip
+    heads = Heads(**sizes, context_size=dynamics.context_size, **judges)
     follower = Follower(**sizes, action_size=action_size, **follows)
     parts = {"tokenizer": tokenizer, "dynamics": dynamics, "heads": heads, "local_model": follower}
     return assembled(parts)
@@ -96,7 +101,7 @@ MEMORY = Kind(
     },
     assembled=assembled,
     parts_of=parts_of,
-    summary="A diffusion model of how a picture's code changes, with a recurrent memory",
+    summary="A memory with landmarks, and a diffusion model of what is seen from there",
     fresh=fresh,
     curves={
         "tokenizer": ("psnr",),

@@ -1,4 +1,4 @@
-"""The tokenizer: a moment, which is a picture and proprioception, as one vector, and back."""
+"""The tokenizer: a moment, which is a picture and proprioception, as numbers, and back."""
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -15,8 +15,9 @@ PATCH, CELL = 4, 16
 
 
 class Tokenizer(ModelMixin, ConfigMixin):
-    """A picture becomes a *code*: convolutions to cells of 16 × 16 pixels, then two layers of all
-    cells at once. Nothing in a code has a place on the picture, so a camera may turn and walk.
+    """A picture becomes a *code*: some numbers for each cell of 16 × 16 pixels. What a cell shows is
+    learned once for all of them, so pictures are sharp within minutes; where things are is left to
+    the dynamics.
 
     A *latent* is the code and proprioception, each number standardised by what was logged. Sides
     of pictures are padded to whole cells within.
@@ -30,41 +31,32 @@ class Tokenizer(ModelMixin, ConfigMixin):
         self,
         frame_shape: tuple[int, int, int] = (96, 96, 3),
         proprio_size: int = 0,
-        code_size: int = 64,
+        cell_channels: int = 16,
         channels: int = 64,
-        squeezed: int = 24,
-        width: int = 256,
     ) -> None:
         super().__init__()
-        height, width_of_frame, colours = frame_shape
+        height, width, colours = frame_shape
         if channels < 1 or channels % GROUPS:
             raise ValueError(f"channels is {channels}, expected a multiple of {GROUPS}")
-        self.cells = -(-height // CELL), -(-width_of_frame // CELL)
-        every = squeezed * self.cells[0] * self.cells[1]
+        self.cells = -(-height // CELL), -(-width // CELL)
         self.encoder = nn.Sequential(
             nn.Conv2d(colours * PATCH**2, channels, 3, 2, 1), PictureResidual(channels),
             nn.Conv2d(channels, 2 * channels, 3, 2, 1), PictureResidual(2 * channels),
-            nn.Conv2d(2 * channels, squeezed, 1),
-        )  # fmt: skip
-        self.to_code = nn.Sequential(
-            nn.Linear(every, width), nn.SiLU(), nn.Linear(width, code_size)
-        )
-        self.from_code = nn.Sequential(
-            nn.Linear(code_size, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(),
-            nn.Linear(width, every),
+            nn.Conv2d(2 * channels, cell_channels, 1),
         )  # fmt: skip
         self.decoder = nn.Sequential(
-            nn.Conv2d(squeezed, 2 * channels, 1), PictureResidual(2 * channels), _Twice(),
+            nn.Conv2d(cell_channels, 2 * channels, 3, padding=1), PictureResidual(2 * channels),
+            _Twice(),
             nn.Conv2d(2 * channels, channels, 3, padding=1), PictureResidual(channels),
             nn.Conv2d(channels, colours * (CELL // 2) ** 2, 3, padding=1),
         )  # fmt: skip
-        latent = code_size + proprio_size
+        latent = self.code_size + proprio_size
         self.register_buffer("mean", torch.zeros(latent))
         self.register_buffer("std", torch.ones(latent))
 
     @property
     def code_size(self) -> int:
-        return int(self.config.code_size)
+        return int(self.config.cell_channels) * self.cells[0] * self.cells[1]
 
     @property
     def proprio_size(self) -> int:
@@ -85,7 +77,7 @@ class Tokenizer(ModelMixin, ConfigMixin):
         return next(self.encoder.parameters()).dtype
 
     def cast(self, dtype: torch.dtype) -> None:
-        """The layers between cells and code stay float32, as latents do."""
+        """Latents stay float32."""
         for part in (self.encoder, self.decoder):
             part.to(dtype)
         self.to(memory_format=torch.channels_last)
@@ -120,13 +112,11 @@ class Tokenizer(ModelMixin, ConfigMixin):
         patches = whole.reshape(-1, many * rows, PATCH, many * columns, PATCH, colours)
         told = patches.transpose(2, 3).reshape(len(frames), many * rows, many * columns, -1)
         unit = (told.to(self.dtype) - 127.5) / 127.5
-        cells = self.encoder(unit.movedim(-1, 1))
-        dtype = self.mean.dtype
-        return self.to_code(cells.flatten(1).to(dtype)).to(dtype)
+        return self.encoder(unit.movedim(-1, 1)).flatten(1).to(self.mean.dtype)
 
     def painted(self, code: Float[Tensor, "b n"]) -> Float[Tensor, "b c h w"]:
         (h, w, colours), (rows, columns) = self.frame_shape, self.cells
-        cells = self.from_code(code).view(len(code), -1, rows, columns).to(self.dtype)
+        cells = code.view(len(code), -1, rows, columns).to(self.dtype)
         out = self.decoder(cells.contiguous(memory_format=torch.channels_last))
         side = CELL // 2
         blocks = out.movedim(1, -1).reshape(-1, 2 * rows, 2 * columns, side, side, colours)

@@ -1,62 +1,105 @@
-"""Training the dynamics: the next latent, from all that was seen before."""
+"""Training the dynamics: what is seen next, and long after, from what was seen before."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 
 from wm_gym.data import WindowBatch
 from wm_gym.models.colours import to_colour
 from wm_gym.models.edm import karras_sigmas, loss_weight
-from wm_gym.models.memory.dynamics import Dynamics
+from wm_gym.models.memory.dynamics import Dynamics, one_hot
 from wm_gym.models.memory.tokenizer import Tokenizer
+from wm_gym.models.networks import network
+from wm_gym.models.rewards import reward_loss
 from wm_gym.training.memory.sequences import SequenceBatch
 
-SETTLED = 8
-"""Frames that come before the first hidden one, and before the first whose error is told."""
+SETTLED = 4
+"""Frames that a memory is told, at least, before it goes on by itself."""
+
+TOLD = (1, 15, 40)
+"""Steps without a look after which the error is told while training."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Remembering:
     """How the dynamics are trained, besides how they are optimised."""
 
-    blur: float = 1.0
-    """Largest noise that is added to a sequence's latents, in units of a step's change."""
+    seen: int = 40
+    """Most frames that the memory is told before it goes on by itself."""
 
-    blurred: float = 0.8
-    """Share of the sequences that noise is added to."""
+    ahead: int = 40
+    """Most steps that it goes on by itself."""
 
-    hidden: float = 0.5
-    """Share of the sequences of which some frames in a row are not shown."""
+    moments: int = 8
+    """Moments of each sequence that nobody saw, of which the latent is predicted."""
 
-    longest_hidden: int = 24
-    """Most frames in a row that are not shown."""
+    noise: float = 0.1
+    """Noise on latents that the memory is told."""
 
     first_share: float = 0.5
     """Share of the training samples whose noise level is the sampler's first."""
 
-    sigma_mean: float = 0.5
+    sigma_mean: float = 0.0
     """Mean of the logarithm of the other samples' noise levels."""
 
-    sigma_std: float = 1.5
+    sigma_std: float = 1.2
     """Standard deviation of the logarithm of the other samples' noise levels."""
 
-    delta: float = 3.0
-    """Errors below it, in units of a step's change, count by their square, others by their size."""
+    delta: float = 4.0
+    """Errors below it, in standard deviations, count by their square, others by their size."""
+
+    shown: float = 0.25
+    """Weight of telling the latent of a moment that was seen; that of others is 1."""
 
     proprio: float = 0.2
     """Weight of predicting proprioception; that of the picture is 1."""
 
+    worth: float = 0.2
+    """Weight of telling reward and progress by the memory, where they are logged."""
+
+
+class Worthy(ModelMixin, ConfigMixin):
+    """Dynamics, and layers that read reward and progress in the memory, which are thrown away
+    after: what is of worth is remembered sooner."""
+
+    @register_to_config
+    def __init__(
+        self,
+        sizes: Mapping[str, Any] | None = None,
+        reward_mean: float = 0.0,
+        reward_scale: float = 1.0,
+        width: int = 256,
+    ) -> None:
+        super().__init__()
+        self.dynamics = Dynamics(**(sizes or {}))
+        told = self.dynamics.context_size + int(self.dynamics.config.tasks)
+        self.worth = network(told, width, 2, 2)
+
+    def train(self, mode: bool = True) -> "Worthy":
+        super().train(mode)
+        self.dynamics.train(mode)
+        return self
+
 
 @dataclass(frozen=True, eq=False)
 class DynamicsLoss:
+    """The memory is told some frames, and goes on by actions alone; of moments after that, drawn at
+    random, the latent is predicted. So what has to come back into view is remembered."""
+
     how: Remembering
     code_size: int
+    has_reward: bool = True
+    rare: bool = False
+    """Whether the log's rewards are (`models.rewards.are_rare`)."""
 
     def __call__(
         self,
@@ -64,130 +107,152 @@ class DynamicsLoss:
         batch: tuple[SequenceBatch, SequenceBatch],
         generator: torch.Generator,
     ) -> tuple[Tensor, Mapping[str, float]]:
-        dynamics = cast(Dynamics, getattr(model, "module", model))
+        worthy = cast(Worthy, getattr(model, "module", model))
+        dynamics, how = worthy.dynamics, self.how
         learned, held = (each.to(dynamics.device) for each in batch)
-        latent, action, change = learned.latent, learned.action, dynamics.change
-        (b, t, d), device, how = latent.shape, latent.device, self.how
-        blur = torch.rand(b, generator=generator).square()
-        blur = (blur * (torch.rand(b, generator=generator) < how.blurred)).to(device) * how.blur
-        noise = torch.randn(latent.shape, generator=generator).to(device)
-        seen = latent + blur[:, None, None] * change * noise
-        known = self._known(b, t, generator).to(device)
-        context, _ = dynamics.remember(
-            dynamics.nothing(b), seen, action, known.to(latent), blur, learned.task
-        )
-        target = (latent[:, 1:] - seen[:, :-1]) / change
-        sigma = self._sigmas(b * (t - 1), dynamics.config.sigma_max, generator).to(device)
-        drawn = torch.randn(b * (t - 1), d, generator=generator).to(device)
-        signal = target.flatten(0, 1) * (sigma < dynamics.config.sigma_max)[:, None]
-        noisy = signal + sigma[:, None] * drawn
-        said = dynamics(
-            noisy, sigma, seen[:, :-1].flatten(0, 1), context[:, :-1].flatten(0, 1),
-            action[:, 1:].flatten(0, 1), blur.repeat_interleave(t - 1),
-            learned.task.repeat_interleave(t - 1),
-        )  # fmt: skip
-        counts = (known[:, :-1] & learned.valid[:, 1:]).flatten().to(latent)
-        missed = huber_loss(said, target.flatten(0, 1), delta=how.delta, reduction="none")
-        weight = loss_weight(sigma, sigma_data=1.0).clamp(max=5.0) * counts
-        part = self._parted(missed) * weight
-        return part.sum() / counts.sum().clamp(min=1), {
-            "error": one_call_error(dynamics, held, self.code_size, generator),
-            "learned_error": one_call_error(
-                dynamics, learned_few(learned, len(held.task)), self.code_size, generator
-            ),
+        t = learned.valid.shape[1]
+        seen = _between(min(SETTLED, t // 2), min(how.seen, t - 2), generator)
+        ahead = _between(2, min(how.ahead, t - seen), generator)
+        part = cut(learned, seen + ahead)
+        noise = torch.randn(part.latent.shape, generator=generator).to(dynamics.device)
+        memory = gone_on(dynamics, part, seen, how.noise * noise)
+        at = self._drawn(part, seen, generator)
+        missed = self._missed(dynamics, memory[at], part.latent[at], part.task[at[0]], generator)
+        weight = torch.where(at[1] < seen, how.shown, 1.0) * part.valid[at]
+        losses = {"latent": (missed * weight).sum() / part.valid[at].sum().clamp(min=1)}
+        if self.has_reward and how.worth:
+            losses |= self._worth(worthy, memory, part)
+        return torch.stack(list(losses.values())).sum(), {
+            **{f"loss_{name}": value.item() for name, value in losses.items()},
+            **errors(dynamics, held, self.code_size, generator),
         }
 
-    def _parted(self, missed: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
+    def _drawn(
+        self, part: SequenceBatch, seen: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Sequence and moment: of each sequence most that nobody saw, and a fourth as many of the
+        others."""
+        (b, t), many = part.valid.shape, self.how.moments
+        unseen = torch.randint(seen, t, (b, many), generator=generator)
+        shown = torch.randint(min(2, seen - 1), seen, (b, -(-many // 4)), generator=generator)
+        when = torch.cat([unseen, shown], dim=1)
+        which = torch.arange(b)[:, None].expand_as(when)
+        return which.flatten().to(part.valid.device), when.flatten().to(part.valid.device)
+
+    def _missed(
+        self,
+        dynamics: Dynamics,
+        memory: Float[Tensor, "n m"],
+        latent: Float[Tensor, "n d"],
+        task: Int[Tensor, "n"],
+        generator: torch.Generator,
+    ) -> Float[Tensor, "n"]:
         """The mean of the picture's part, and of proprioception's by its weight."""
-        picture, felt = missed[:, : self.code_size], missed[:, self.code_size :]
-        if not felt.shape[1]:
-            return picture.mean(1)
-        return picture.mean(1) + self.how.proprio * felt.mean(1)
-
-    def _known(self, b: int, t: int, generator: torch.Generator) -> Bool[Tensor, "b t"]:
-        """Some frames in a row are hidden, after a while."""
-        settled = min(SETTLED, max(1, t // 4))
-        first = torch.randint(settled, max(t - settled, settled + 1), (b, 1), generator=generator)
-        many = torch.randint(1, self.how.longest_hidden + 1, (b, 1), generator=generator)
-        chosen = torch.rand(b, 1, generator=generator) < self.how.hidden
-        now = torch.arange(t)
-        return ~(chosen & (now >= first) & (now < first + many))
-
-    def _sigmas(self, n: int, first: float, generator: torch.Generator) -> Float[Tensor, "n"]:
-        how = self.how
+        how, first, n = self.how, dynamics.config.sigma_max, len(latent)
         drawn = (torch.randn(n, generator=generator) * how.sigma_std + how.sigma_mean).exp()
         at_first = torch.rand(n, generator=generator) < how.first_share
-        return torch.where(at_first, torch.tensor(first), drawn.clamp(0.05, 0.999 * first))
+        sigma = torch.where(at_first, torch.tensor(first), drawn.clamp(0.05, 0.999 * first))
+        sigma = sigma.to(latent.device)
+        noise = torch.randn(latent.shape, generator=generator).to(latent.device)
+        noisy = latent * (sigma < first)[:, None] + sigma[:, None] * noise
+        said = dynamics(noisy, sigma, dynamics.context_of(memory), task)
+        off = huber_loss(said, latent, delta=how.delta, reduction="none")
+        picture, felt = off[:, : self.code_size], off[:, self.code_size :]
+        missed = picture.mean(1) + (how.proprio * felt.mean(1) if felt.shape[1] else 0)
+        return missed * loss_weight(sigma, sigma_data=1.0).clamp(max=5.0)
+
+    def _worth(
+        self, worthy: Worthy, memory: Float[Tensor, "b t m"], part: SequenceBatch
+    ) -> dict[str, Tensor]:
+        dynamics, config = worthy.dynamics, worthy.config
+        b, t = part.valid.shape
+        asked = one_hot(part.task, int(dynamics.config.tasks)).repeat_interleave(t, 0)
+        context = dynamics.context_of(memory.flatten(0, 1))
+        said = worthy.worth(torch.cat([context, asked], dim=1)).to(context.dtype).view(b, t, 2)
+        led = part.valid[:, 1:]
+        reward = (part.reward[:, 1:][led] - config.reward_mean) / config.reward_scale
+        off = reward_loss(said[:, 1:, 0][led], reward, rare=self.rare, delta=0.3)
+        losses = {"reward": self.how.worth * off}
+        if part.progress is not None:
+            progress = said[..., 1][part.valid]
+            off = huber_loss(progress, part.progress[part.valid], delta=0.05) / 0.05
+            losses["progress"] = self.how.worth * off
+        return losses
 
 
-def learned_few(batch: SequenceBatch, n: int) -> SequenceBatch:
-    """The first n sequences."""
-    few = {
-        name: value[:n]
-        for name in batch.__dataclass_fields__
-        if (value := getattr(batch, name)) is not None
-    }
-    return SequenceBatch(**{"progress": None, **few})
+def _between(least: int, most: int, generator: torch.Generator) -> int:
+    return int(torch.randint(least, max(most, least) + 1, (), generator=generator))
+
+
+def cut(batch: SequenceBatch, length: int) -> SequenceBatch:
+    """The first moments of each sequence."""
+    return replace(
+        batch,
+        **{
+            name: value[:, :length]
+            for name in batch.__dataclass_fields__
+            if (value := getattr(batch, name)) is not None and name != "task"
+        },
+    )
+
+
+def gone_on(
+    dynamics: Dynamics, batch: SequenceBatch, seen: int, noise: Float[Tensor, "b t d"]
+) -> Float[Tensor, "b t m"]:
+    """The memory of every moment, of which the first ones were seen."""
+    nothing = dynamics.nothing(len(batch.task))
+    told = (batch.latent + noise)[:, :seen], batch.action[:, :seen], batch.task
+    before = dynamics.remember(nothing, *told)
+    after = dynamics.go_on(before[:, -1], batch.action[:, seen:], batch.task)
+    return torch.cat([before, after], dim=1)
 
 
 @torch.no_grad()
-def one_call_error(
+def errors(
     dynamics: Dynamics, batch: SequenceBatch, code_size: int, generator: torch.Generator
-) -> float:
-    """Of one dreamt step's picture, from all that was seen before, in units of the mean change."""
-    latent, (b, t) = batch.latent, batch.valid.shape
-    still, known = latent.new_zeros(b), latent.new_ones(b, t)
-    context, _ = dynamics.remember(
-        dynamics.nothing(b), latent, batch.action, known, still, batch.task
-    )
-    noise = torch.randn(latent[:, 1:].shape, generator=generator).to(latent.device)
-    after = next_of(
-        dynamics, latent[:, :-1].flatten(0, 1), context[:, :-1].flatten(0, 1),
-        batch.action[:, 1:].flatten(0, 1), batch.task.repeat_interleave(t - 1),
-        noise.flatten(0, 1),
-    ).view(b, t - 1, -1)  # fmt: skip
-    settled = min(SETTLED, t // 2)
-    counts = batch.valid[:, 1:][:, settled:]
-    missed, moved = (
-        each[:, settled:, :code_size].square().mean(2)[counts].mean()
-        for each in (after - latent[:, 1:], latent[:, 1:] - latent[:, :-1])
-    )
-    return float((missed / moved.clamp(min=1e-12)).sqrt())
+) -> dict[str, float]:
+    """Of dreamt pictures, in standard deviations of all pictures' codes, so that 1 is to know
+    nothing: so many steps after the first third of the sequences."""
+    t = batch.valid.shape[1]
+    seen = max(SETTLED, t // 3) if t > SETTLED + 1 else 1
+    memory = gone_on(dynamics, batch, seen, torch.zeros_like(batch.latent))
+    told = {}
+    for steps in TOLD:
+        if (at := seen - 1 + steps) >= t:
+            break
+        noise = torch.randn(batch.latent[:, at].shape, generator=generator).to(memory.device)
+        off = seen_next(dynamics, memory[:, at], batch.task, noise) - batch.latent[:, at]
+        square = off[batch.valid[:, at], :code_size].square()
+        told[f"error_{steps}"] = float(square.mean().sqrt()) if len(square) else math.nan
+    return told
 
 
-def next_of(
+def seen_next(
     dynamics: Dynamics,
-    latent: Float[Tensor, "n d"],
-    context: Float[Tensor, "n m"],
-    action: Float[Tensor, "n a"],
+    memory: Float[Tensor, "n m"],
     task: Int[Tensor, "n"],
     noise: Float[Tensor, "n d"],
 ) -> Float[Tensor, "n d"]:
-    """The next latent by a single denoiser call."""
+    """What is seen from there, by a single denoiser call."""
     first = dynamics.config.sigma_max
-    sigmas = karras_sigmas(1, sigma_min=first, sigma_max=first).to(latent.device)
-    return dynamics.next_latent(latent, context, action, task, noise, sigmas)
+    sigmas = karras_sigmas(1, sigma_min=first, sigma_max=first).to(memory.device)
+    return dynamics.seen_from(memory, task, noise, sigmas)
 
 
 @torch.no_grad()
 def rolled_out(
     dynamics: Dynamics,
-    latent: Float[Tensor, "b d"],
-    memory: Float[Tensor, "b l m"],
+    memory: Float[Tensor, "b m"],
     action: Float[Tensor, "b n a"],
     task: Int[Tensor, "b"],
     generator: torch.Generator,
 ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n m"]]:
-    """A dream of n steps, one denoiser call each: latents, and what is made of them."""
-    latents, contexts, still = [], [dynamics.context_of(memory)], latent.new_zeros(len(latent))
-    for t in range(action.shape[1]):
-        noise = torch.randn(latent.shape, generator=generator).to(latent.device)
-        latent = next_of(dynamics, latent, contexts[-1], action[:, t], task, noise)
-        told = latent[:, None], action[:, t : t + 1], still[:, None] + 1
-        context, memory = dynamics.remember(memory, *told, still, task)
-        latents.append(latent)
-        contexts.append(context[:, 0])
-    return torch.stack(latents, dim=1), torch.stack(contexts[1:], dim=1)
+    """A dream of n steps, one denoiser call each: latents, and memories."""
+    (b, n), memories = action.shape[:2], dynamics.go_on(memory, action, task)
+    noise = torch.randn(b * n, dynamics.latent_size, generator=generator).to(memory.device)
+    every = memories.flatten(0, 1)
+    latents = seen_next(dynamics, every, task.repeat_interleave(n), noise)
+    return latents.view(b, n, -1), memories
 
 
 @torch.no_grad()
@@ -205,10 +270,9 @@ def filmstrip(
     action = torch.from_numpy(batch.action).to(device).transpose(0, 1)
     task = torch.from_numpy(batch.task).to(device) * (dynamics.config.tasks > 1)
     led = torch.cat([torch.zeros_like(action[:, :1]), action[:, : k - 1]], dim=1)
-    known, still = latent.new_ones(b, k), latent.new_zeros(b)
-    _, memory = dynamics.remember(dynamics.nothing(b), latent, led, known, still, task)
+    memory = dynamics.remember(dynamics.nothing(b), latent, led, task)[:, -1]
     generator = torch.Generator().manual_seed(0)
-    dreamt, _ = rolled_out(dynamics, latent[:, -1], memory, action[:, k - 1 :], task, generator)
+    dreamt, _ = rolled_out(dynamics, memory, action[:, k - 1 :], task, generator)
     dream = torch.cat([latent[:, -1:], dreamt], dim=1)
     painted = torch.stack([to_colour(tokenizer.decode(dream[:, j]).frames).cpu() for j in shown])
     rows = torch.stack([frames[[k - 1 + j for j in shown]], painted])  # 2, shown, window, h, w, c

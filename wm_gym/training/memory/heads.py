@@ -32,23 +32,19 @@ def moments(
     dynamics: Dynamics, batch: SequenceBatch, rollout: int, generator: torch.Generator
 ) -> Moments:
     """Dreams begin somewhere in the sequence, and last so many steps."""
-    (b, t), still = batch.valid.shape, batch.latent.new_zeros(len(batch.task))
-    many = min(rollout, t - 1)
+    (b, t), many = batch.valid.shape, min(rollout, batch.valid.shape[1] - 1)
     begin = int(torch.randint(1, t - many + 1, (), generator=generator))
-    known, acted = batch.latent.new_ones(b, t), batch.action[:, begin : begin + many]
-    told = batch.latent[:, :begin], batch.action[:, :begin], known[:, :begin]
-    before, memory = dynamics.remember(dynamics.nothing(b), *told, still, batch.task)
-    told = batch.latent[:, begin:], batch.action[:, begin:], known[:, begin:]
-    after, _ = dynamics.remember(memory, *told, still, batch.task)
-    dreamt, contexts = rolled_out(
-        dynamics, batch.latent[:, begin - 1], memory, acted, batch.task, generator
-    )
+    nothing, told = dynamics.nothing(b), (batch.latent, batch.action, batch.task)
+    memories = dynamics.remember(nothing, *told)
+    acted = batch.action[:, begin : begin + many]
+    dreamt, gone = rolled_out(dynamics, memories[:, begin - 1], acted, batch.task, generator)
+    every = torch.cat([memories, gone], dim=1)
     device = batch.latent.device
     age = torch.cat([torch.zeros(t, dtype=torch.int64), torch.arange(1, many + 1)])
     at = torch.cat([torch.arange(t), begin + torch.arange(many)])
     return Moments(
         latent=torch.cat([batch.latent, dreamt], dim=1),
-        context=torch.cat([before, after, contexts], dim=1),
+        context=dynamics.context_of(every.flatten(0, 1)).view(b, t + many, -1),
         age=age.to(device),
         at=at.to(device),
     )
@@ -116,13 +112,11 @@ class JudgingLoss:
 @torch.no_grad()
 def said_by_heads(heads: Heads, dynamics: Dynamics, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
     """The reward of each real step, as it is said and as it was paid."""
-    (b, t), still = batch.valid.shape, batch.latent.new_zeros(len(batch.task))
-    known = batch.latent.new_ones(b, t)
-    context, _ = dynamics.remember(
-        dynamics.nothing(b), batch.latent, batch.action, known, still, batch.task
-    )
+    b, t = batch.valid.shape
+    memory = dynamics.remember(dynamics.nothing(b), batch.latent, batch.action, batch.task)
+    context = dynamics.context_of(memory.flatten(0, 1))
     said = heads.judge(
-        batch.latent.flatten(0, 1), context.flatten(0, 1), batch.task.repeat_interleave(t),
+        batch.latent.flatten(0, 1), context, batch.task.repeat_interleave(t),
         torch.zeros(b * t, dtype=torch.int64, device=batch.latent.device),
     ).reward.view(b, t)  # fmt: skip
     led = batch.valid[:, 1:]

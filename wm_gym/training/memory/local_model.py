@@ -16,7 +16,7 @@ from wm_gym.models.memory.dynamics import Dynamics
 from wm_gym.models.memory.local_model import Follower
 from wm_gym.models.rewards import reward_loss
 from wm_gym.models.surrogate import soft
-from wm_gym.training.memory.dynamics import next_of
+from wm_gym.training.memory.dynamics import seen_next
 from wm_gym.training.memory.sequences import SequenceBatch
 
 
@@ -62,7 +62,7 @@ class Followed:
     """One pass over sequences: features, and what the global model made of the same moments."""
 
     features: Float[Tensor, "b t f"]
-    context: Float[Tensor, "b t m"]
+    memory: Float[Tensor, "b t m"]
     valid: Bool[Tensor, "b t0"]
     """Of each step between moments."""
 
@@ -106,7 +106,8 @@ class FollowingLoss:
         ahead = self._ahead(follower, batch, seen, generator)
         unforeseen = self._what_if(follower, batch, seen, generator)
         told = seen.features[batch.valid]
-        recalled = (model.recall(told) - seen.context[batch.valid]).square().mean()
+        context = self.dynamics.context_of(seen.memory[batch.valid])
+        recalled = (model.recall(told) - context).square().mean()
         losses = {
             "expected": soft(off).mean(),
             "ahead": how.ahead * ahead,
@@ -179,14 +180,17 @@ class FollowingLoss:
         seen: Followed,
         generator: torch.Generator,
     ) -> Float[Tensor, "n"]:
-        latent, context = (each[:, :-1][seen.valid] for each in (batch.latent, seen.context))
+        latent, memory = (each[:, :-1][seen.valid] for each in (batch.latent, seen.memory))
         task = batch.task[:, None].expand(seen.valid.shape)[seen.valid]
         action = batch.action[:, 1:][seen.valid]
         other = self._other(action, generator)
         with torch.no_grad():
             noise = torch.randn(latent.shape, generator=generator).to(latent.device)
             here, there = (
-                next_of(self.dynamics, latent, context, each, task, noise)
+                seen_next(
+                    self.dynamics, self.dynamics.go_on(memory, each[:, None], task)[:, 0], task,
+                    noise,
+                )
                 for each in (action, other)
             )
         features = seen.features[:, :-1][seen.valid].detach()
@@ -206,13 +210,10 @@ class FollowingLoss:
 
 def followed(follower: Follower, dynamics: Dynamics, batch: SequenceBatch) -> Followed:
     """The filter through sequences, and the frozen memory beside it."""
-    (b, t), still = batch.valid.shape, batch.latent.new_zeros(len(batch.task))
+    nothing = dynamics.nothing(len(batch.task))
     with torch.no_grad():
-        context, _ = dynamics.remember(
-            dynamics.nothing(b), batch.latent, batch.action, batch.latent.new_ones(b, t), still,
-            batch.task,
-        )  # fmt: skip
-    return Followed(features=filtered(follower, batch), context=context, valid=batch.valid[:, 1:])
+        memory = dynamics.remember(nothing, batch.latent, batch.action, batch.task)
+    return Followed(features=filtered(follower, batch), memory=memory, valid=batch.valid[:, 1:])
 
 
 def filtered(follower: Follower, batch: SequenceBatch) -> Float[Tensor, "b t f"]:

@@ -10,7 +10,9 @@ import torch
 from wm_gym.data import Dataset
 from wm_gym.data.origin import origin_of
 from wm_gym.models.folder import LARGEST_PART
+from wm_gym.models.memory.dynamics import Dynamics
 from wm_gym.models.memory.kind import MEMORY
+from wm_gym.models.memory.tokenizer import Tokenizer
 from wm_gym.models.on_paper import check_could_load
 from wm_gym.models.world_model import Card
 from wm_gym.numbers import check_least
@@ -39,47 +41,52 @@ class MemoryTraining(Training):
     prefill: int = 32
     """Real frames that a dream begins from, at most."""
 
-    code_size: int = 64
-    """Numbers that the tokenizer describes a frame by."""
+    cell_channels: int = 16
+    """Numbers that the tokenizer describes a cell of 16 × 16 pixels by."""
 
     channels: int = 64
     """Channels of the tokenizer's convolutions, a multiple of 8."""
 
-    tokenizer_width: int = 256
-    """Units in a layer between the tokenizer's convolutions and its code."""
+    memory: int = 256
+    """Size of the global model's recurrent state, a multiple of 16."""
 
-    memory: int = 384
-    """Size of a layer of the global model's recurrent memory, a multiple of 16."""
+    points: int = 32
+    """Landmarks of the global model's memory that have a place."""
 
-    layers: int = 2
-    """Layers of the recurrent memory."""
+    directions: int = 8
+    """Landmarks of the global model's memory that are infinitely far off."""
 
-    width: int = 384
-    """Units in a layer of the denoiser."""
+    recent: int = 8
+    """How many of the last actions a camera's motion is told from; at least 2."""
 
-    blocks: int = 3
+    width: int = 512
+    """Units in a layer between memory and pictures."""
+
+    painter_channels: int = 64
+    """Channels of the denoiser's convolutions, a multiple of 8."""
+
+    blocks: int = 2
     """Residual blocks of the denoiser."""
 
     action_encoding: Literal["linear", "two-hot"] = "linear"
     """How the global model is told each number of an action: as it is, or as shares of bins."""
 
     tokenizer: Optimisation = field(
-        default_factory=lambda: Optimisation(updates=40_000, batch_size=12, warmup=200)
+        default_factory=lambda: Optimisation(
+            updates=12_000, batch_size=96, warmup=200, learning_rate=2e-3
+        )
     )
-    """Part 1 of 4: frames to codes, and back; codes that can be foreseen."""
+    """Part 1 of 4: frames to codes, and back."""
 
     tokenizing: Tokenizing = field(default_factory=Tokenizing)
-    tokenizer_sequence: int = 24
-    """Frames in a row of each sample that the tokenizer learns from."""
-
     dynamics: Optimisation = field(
-        default_factory=lambda: Optimisation(updates=36_000, batch_size=24, weight_decay=0.02)
+        default_factory=lambda: Optimisation(updates=40_000, batch_size=32, weight_decay=0.01)
     )
-    """Part 2 of 4: the memory, and the diffusion model that predicts the next code."""
+    """Part 2 of 4: the memory, and the diffusion model of what is seen from there."""
 
     remembering: Remembering = field(default_factory=Remembering)
-    sequence: int = 112
-    """Frames in a row of each sample that the dynamics learn from."""
+    sequence: int = 80
+    """Frames in a row of each sample that the dynamics learn from, at most."""
 
     heads: Optimisation = field(default_factory=lambda: Optimisation(updates=6_000, batch_size=32))
     """Part 3 of 4: predict reward, task progress, the end of episodes and errors."""
@@ -115,18 +122,18 @@ class MemoryTraining(Training):
     def __post_init__(self) -> None:
         Training.__post_init__(self)
         check_least(
-            1, prefill=self.prefill, code_size=self.code_size, channels=self.channels,
-            tokenizer_width=self.tokenizer_width, memory=self.memory, layers=self.layers,
-            width=self.width, blocks=self.blocks, rollout=self.rollout,
+            1, prefill=self.prefill, cell_channels=self.cell_channels, channels=self.channels,
+            memory=self.memory, points=self.points, directions=self.directions, width=self.width,
+            painter_channels=self.painter_channels, blocks=self.blocks, rollout=self.rollout,
             local_memory=self.local_memory, local_width=self.local_width,
             local_head_width=self.local_head_width, head_width=self.head_width,
-            longest_hidden=self.remembering.longest_hidden,
+            seen=self.remembering.seen, moments=self.remembering.moments,
             steps=self.following.steps,
         )  # fmt: skip
         check_least(
-            3, tokenizer_sequence=self.tokenizer_sequence, sequence=self.sequence,
-            judged=self.judged, local_sequence=self.local_sequence,
-        )  # fmt: skip
+            3, sequence=self.sequence, judged=self.judged, local_sequence=self.local_sequence
+        )
+        check_least(2, recent=self.recent, ahead=self.remembering.ahead)
         for part in (self.tokenizing, self.remembering, self.following):
             for name, value in asdict(part).items():
                 if isinstance(value, float):
@@ -137,28 +144,40 @@ def sizes_of(config: MemoryTraining, dataset: Dataset) -> dict[str, dict[str, An
     """What each part is made with, as far as settings and dataset tell."""
     mean, scale = reward_scale(torch.from_numpy(dataset.reward))
     proprio, acts = len(dataset.spec.proprio_names), {"action_size": dataset.spec.action_size}
-    known = {"latent_size": config.code_size + proprio, "tasks": len(dataset.tasks)}
+    tasks = {"tasks": len(dataset.tasks)}
+    sees = {
+        "frame_shape": dataset.spec.picture,
+        "proprio_size": proprio,
+        "cell_channels": config.cell_channels,
+        "channels": config.channels,
+    }
+    with torch.device("meta"):
+        tokenizer = Tokenizer(**sees)
+    thinks = {
+        **tasks,
+        **acts,
+        "cells": tokenizer.cells,
+        "cell_channels": config.cell_channels,
+        "proprio_size": proprio,
+        "memory": config.memory,
+        "points": config.points,
+        "directions": config.directions,
+        "recent": config.recent,
+        "width": config.width,
+        "channels": config.painter_channels,
+        "blocks": config.blocks,
+        "prefill": config.prefill,
+        "action_encoding": config.action_encoding,
+    }
+    with torch.device("meta"):
+        dynamics = Dynamics(**thinks)
+    known = {"latent_size": tokenizer.latent_size, **tasks}
     return {
-        "tokenizer": {
-            "frame_shape": dataset.spec.picture,
-            "proprio_size": proprio,
-            "code_size": config.code_size,
-            "channels": config.channels,
-            "width": config.tokenizer_width,
-        },
-        "dynamics": {
-            **known,
-            **acts,
-            "memory": config.memory,
-            "layers": config.layers,
-            "width": config.width,
-            "blocks": config.blocks,
-            "prefill": config.prefill,
-            "action_encoding": config.action_encoding,
-        },
+        "tokenizer": sees,
+        "dynamics": thinks,
         "heads": {
             **known,
-            "context_size": config.memory,
+            "context_size": dynamics.context_size,
             "width": config.head_width,
             "reward_mean": mean,
             "reward_scale": scale,
@@ -209,19 +228,21 @@ PRESETS = {
     "tiny": (
         "Seconds on a CPU; used by the tests.",
         MemoryTraining(
-            data=UNSET, out=UNSET, code_size=16, channels=16, tokenizer_width=32, memory=32,
-            width=32, blocks=1, prefill=8, starts=8, start_windows=4, logged=8, tokenizer=_FEW,
-            tokenizer_sequence=6, dynamics=_FEW, sequence=16, heads=_FEW, judged=12, rollout=4,
-            head_width=32, local_head_width=32, local_model=_FEW, local_sequence=10,
-            local_memory=16, local_width=32,
+            data=UNSET, out=UNSET, cell_channels=4, channels=16, memory=16, points=4,
+            directions=2, recent=2, width=32, painter_channels=16, blocks=1, prefill=8, starts=8,
+            start_windows=4, logged=8, tokenizer=_FEW, dynamics=_FEW, sequence=16, heads=_FEW,
+            judged=12, rollout=4, head_width=32, local_head_width=32, local_model=_FEW,
+            local_sequence=10, local_memory=16, local_width=32,
         ),
     ),
     "quick": (
         "Half an hour on two cores: a first look at a world whose camera moves.",
         MemoryTraining(
             data=UNSET, out=UNSET,
-            tokenizer=Optimisation(updates=4_500, batch_size=5, warmup=200),
-            dynamics=Optimisation(updates=2_000, batch_size=24, weight_decay=0.02),
+            tokenizer=Optimisation(
+                updates=2_000, batch_size=96, warmup=200, learning_rate=2e-3
+            ),
+            dynamics=Optimisation(updates=3_000, batch_size=32, weight_decay=0.01),
             heads=Optimisation(updates=400, batch_size=32),
             local_model=Optimisation(updates=500, batch_size=32),
         ),

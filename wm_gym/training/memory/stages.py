@@ -19,7 +19,7 @@ from wm_gym.models.memory.local_model import Follower
 from wm_gym.models.memory.tokenizer import Tokenizer
 from wm_gym.models.rewards import are_rare
 from wm_gym.training.logged import choose_logged
-from wm_gym.training.memory.dynamics import DynamicsLoss, filmstrip
+from wm_gym.training.memory.dynamics import DynamicsLoss, Worthy, filmstrip
 from wm_gym.training.memory.heads import JudgingLoss, said_by_heads
 from wm_gym.training.memory.local_model import FollowingLoss, Recalling, said_by_follower
 from wm_gym.training.memory.sequences import (
@@ -31,7 +31,7 @@ from wm_gym.training.memory.sequences import (
     split,
 )
 from wm_gym.training.memory.settings import PRESETS, MemoryTraining, check, sizes_of
-from wm_gym.training.memory.tokenizer import JointTokenizer, TokenizingLoss
+from wm_gym.training.memory.tokenizer import TokenizingLoss
 from wm_gym.training.memory.weights import RareColours
 from wm_gym.training.recipe import Recipe, Run, Stage, Trained
 from wm_gym.training.rewards import silenced
@@ -71,19 +71,16 @@ class MemoryParts:
         """Not standardised yet."""
         config, (learned, held) = self.config, self._split
         drawn = self.run.windows(config.tokenizer, 1)
-        clip = min(config.tokenizer_sequence, int(learned.index["length"].max()))
         shown = torch.from_numpy(self.run.film(length=1, count=10).frames[0])
 
-        def make() -> JointTokenizer:
-            model = JointTokenizer(
-                sizes=self._sizes["tokenizer"], action_size=learned.spec.action_size
-            )
+        def make() -> Tokenizer:
+            model = Tokenizer(**self._sizes["tokenizer"])
             model.to(memory_format=torch.channels_last)
             return model
 
         @torch.no_grad()
-        def picture(model: JointTokenizer) -> UInt8[np.ndarray, "h w c"]:
-            painted = model.tokenizer.painted(model.tokenizer.code_of(shown.to(self.run.device)))
+        def picture(tokenizer: Tokenizer) -> UInt8[np.ndarray, "h w c"]:
+            painted = tokenizer.painted(tokenizer.code_of(shown.to(self.run.device)))
             both = [torch.cat(list(part), dim=1) for part in (shown, to_colour(painted).cpu())]
             return torch.cat(both).numpy()
 
@@ -94,7 +91,7 @@ class MemoryParts:
             make=make,
             optimisation=config.tokenizer,
             batches=Both(
-                learned=Windows(learned, length=clip, batch_size=drawn.batch_size, seed=drawn.seed),
+                learned=Windows(learned, length=1, batch_size=drawn.batch_size, seed=drawn.seed),
                 held=Windows(held, length=1, batch_size=SEEN, seed=JUDGED),
             ),
             loss=TokenizingLoss(
@@ -103,7 +100,7 @@ class MemoryParts:
             picture=picture,
         )
         own = config.tokenizer_of is None
-        return halved((self.run.trained(stage) if own else self.run.taken(stage)).tokenizer)
+        return halved(self.run.trained(stage) if own else self.run.taken(stage))
 
     def latents(self, tokenizer: Tokenizer) -> Float32[np.ndarray, "n d"]:
         """Of the whole dataset; the tokenizer is standardised by what is learned from."""
@@ -135,12 +132,14 @@ class MemoryParts:
         return Both(learned=learned, held=replace(learned, dataset=self._split[1], batch_size=few))
 
     def dynamics(self, tokenizer: Tokenizer, latents: Float32[np.ndarray, "n d"]) -> Dynamics:
-        config = self.config
-        change = half_of(change_of(self._split[0], latents, tokenizer.code_size))
+        config, spec, scale = self.config, self.run.dataset.spec, self._sizes["heads"]
 
-        def make() -> Dynamics:
-            model = Dynamics(**self._sizes["dynamics"])
-            model.change.copy_(change)
+        def make() -> Worthy:
+            model = Worthy(
+                sizes=self._sizes["dynamics"], reward_mean=scale["reward_mean"],
+                reward_scale=scale["reward_scale"],
+            )  # fmt: skip
+            model.to(memory_format=torch.channels_last)
             return model
 
         longest = self.run.filmed.index["length"].max()
@@ -152,11 +151,13 @@ class MemoryParts:
             make=make,
             optimisation=config.dynamics,
             batches=self._sequences(latents, config.dynamics, config.sequence),
-            loss=DynamicsLoss(config.remembering, tokenizer.code_size),
+            loss=DynamicsLoss(
+                config.remembering, tokenizer.code_size, has_reward=spec.has_reward, rare=self._rare
+            ),
             learned_from={"tokenizer": tokenizer},
-            picture=lambda model: filmstrip(tokenizer, model, film, shown=shown),
+            picture=lambda model: filmstrip(tokenizer, model.dynamics, film, shown=shown),
         )
-        return halved(self.run.trained(stage))
+        return halved(self.run.trained(stage).dynamics)
 
     def heads(
         self, tokenizer: Tokenizer, dynamics: Dynamics, latents: Float32[np.ndarray, "n d"]
@@ -197,10 +198,13 @@ class MemoryParts:
         self, tokenizer: Tokenizer, dynamics: Dynamics, latents: Float32[np.ndarray, "n d"]
     ) -> Follower:
         config = self.config
+        change = half_of(change_of(self._split[0], latents, tokenizer.code_size))
 
         def make() -> Recalling:
-            model = Recalling(sizes=self._sizes["local_model"], context_size=dynamics.config.memory)
-            model.follower.dynamics.change.copy_(dynamics.change)
+            model = Recalling(
+                sizes=self._sizes["local_model"], context_size=dynamics.context_size
+            )
+            model.follower.dynamics.change.copy_(change)
             return model
 
         batches = self._sequences(latents, config.local_model, config.local_sequence)
