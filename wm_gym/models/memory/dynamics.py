@@ -1,4 +1,4 @@
-"""The dynamics: a memory that goes on by actions alone, and what is seen from there by diffusion."""
+"""The dynamics: a memory that goes on by actions alone, and a diffusion model of what it sees."""
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -98,8 +98,8 @@ class Dynamics(ModelMixin, ConfigMixin):
             else None
         )
         for layer in (self.by_state, self.touch[-1]):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            for weights in layer.parameters():
+                nn.init.zeros_(weights)
 
     @property
     def code_size(self) -> int:
@@ -208,18 +208,17 @@ class Dynamics(ModelMixin, ConfigMixin):
     ) -> Float[Tensor, "b t m"]:
         """Landmarks through the motions of a camera, one after the other. Where the next moment
         was seen, that says what was bumped into."""
-        config, (b, t) = self.config, action.shape[:2]
-        points, directions, recent = self._parts(memory)[1:]
+        config, t = self.config, action.shape[1]
+        _, landmarks, recent = self._parts(memory)
         past = torch.cat([recent, action], dim=1)
         acted = self.encode_action(past).unfold(1, config.recent, 1).flatten(2)
         told = self.norm(state)
         motion = (self.by_actions(acted) + self.by_state(told)).to(memory.dtype)
-        landmarks = torch.cat([points, directions], dim=1)
         encoded, every = self.encode_action(action), []
         for j in range(t):
             moved, pushed = motion[:, j], None
             if unseen is not None:
-                here = self._features(*landmarks.split((config.points, config.directions), 1))
+                here = self._features(landmarks)
                 touched = self.touch(torch.cat([told[:, j], here, encoded[:, j]], dim=1))
                 touched = touched.to(memory.dtype) * unseen[:, j]
                 moved, pushed = moved + touched[:, :3], touched[:, 3:].unflatten(1, (-1, 2))
@@ -239,32 +238,34 @@ class Dynamics(ModelMixin, ConfigMixin):
         pushed: Float[Tensor, "b p 2"] | None,
     ) -> Float[Tensor, "b k 2"]:
         """As a camera sees them that goes along an arc: forward, left, and about itself."""
-        many, turn = self.config.points, motion[:, 2:]
-        along = _turned(motion[:, None, :2], turn / 2)
-        points = _turned(landmarks[:, :many] - along, -turn)
+        (points, directions), turn = self._both(landmarks), motion[:, 2:]
+        points = _turned(points - _turned(motion[:, None, :2], turn / 2), -turn)
         if pushed is not None:
             points = points + REACH * pushed
-        return torch.cat([points, _turned(landmarks[:, many:], -turn)], dim=1)
+        return torch.cat([points, _turned(directions, -turn)], dim=1)
 
-    def _parts(self, memory: Float[Tensor, "b m"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """State, points, directions, and the last actions."""
-        state, points, directions, recent = memory.split(self._sizes, dim=1)
-        acts = recent.unflatten(1, (self.config.recent - 1, self.config.action_size))
-        return state, points.unflatten(1, (-1, 2)), directions.unflatten(1, (-1, 2)), acts
+    def _parts(self, memory: Float[Tensor, "b m"]) -> tuple[Tensor, Tensor, Tensor]:
+        """State, landmarks, and the last actions."""
+        (m, *_), n, config = self._sizes, len(memory), self.config
+        end = m + 2 * (config.points + config.directions)
+        marks, acts = memory[:, m:end], memory[:, end:]
+        return memory[:, :m], marks.view(n, -1, 2), acts.view(n, -1, config.action_size)
 
-    def _features(
-        self, points: Float[Tensor, "b p 2"], directions: Float[Tensor, "b q 2"]
-    ) -> Float[Tensor, "b f"]:
-        """Where each point is to be looked for, and how near it is: finite however far off."""
-        far = (1 + points.square().sum(2, keepdim=True)).sqrt()
-        parts = [points / far, 1 / far, directions]
-        return torch.cat([part.flatten(1) for part in parts], dim=1)
+    def _features(self, landmarks: Float[Tensor, "b k 2"]) -> Float[Tensor, "b f"]:
+        """Where each point is to be looked for, and how near it is, finite however far off; and
+        directions."""
+        points, directions = (part.flatten(1) for part in self._both(landmarks))
+        far = (1 + self._both(landmarks)[0].square().sum(2)).sqrt()
+        return torch.cat([points / far.repeat_interleave(2, dim=1), 1 / far, directions], dim=1)
+
+    def _both(self, landmarks: Float[Tensor, "b k 2"]) -> tuple[Tensor, Tensor]:
+        """Points, and directions."""
+        return landmarks[:, : self.config.points], landmarks[:, self.config.points :]
 
     def context_of(self, memory: Float[Tensor, "b m"]) -> Float[Tensor, "b c"]:
         """What is to be told of a memory: bounded numbers."""
-        state, points, directions, _ = self._parts(memory)
-        told = self.norm(state).to(memory.dtype)
-        return torch.cat([told, self._features(points, directions)], dim=1)
+        state, landmarks, _ = self._parts(memory)
+        return torch.cat([self.norm(state).to(memory.dtype), self._features(landmarks)], dim=1)
 
     def forward(
         self,

@@ -74,8 +74,8 @@ def fresh(
     if tiny:
         sees = {"cell_channels": 4, "channels": 16}
         thinks = {
-            "memory": 16, "points": 4, "directions": 2, "recent": 2, "inputs": 32, "touch_width": 16,
-            "width": 32, "channels": 16, "blocks": 1,
+            "memory": 16, "points": 4, "directions": 2, "recent": 2, "inputs": 32,
+            "touch_width": 16, "width": 32, "channels": 16, "blocks": 1,
         }  # fmt: skip
         judges = {"width": 32}
         follows = {"memory": 16, "width": 32, "blocks": 1, "head_width": 32}

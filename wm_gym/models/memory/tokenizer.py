@@ -15,9 +15,9 @@ PATCH, CELL = 4, 16
 
 
 class Tokenizer(ModelMixin, ConfigMixin):
-    """A picture becomes a *code*: some numbers for each cell of 16 × 16 pixels. What a cell shows is
-    learned once for all of them, so pictures are sharp within minutes; where things are is left to
-    the dynamics.
+    """A picture becomes a *code*: some numbers for each cell of 16 × 16 pixels. What a cell shows
+    is learned once for all of them, so pictures are sharp within minutes; where things are is left
+    to the dynamics.
 
     A *latent* is the code and proprioception, each number standardised by what was logged. Sides
     of pictures are padded to whole cells within.

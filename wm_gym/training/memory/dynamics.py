@@ -22,9 +22,6 @@ from wm_gym.models.networks import network
 from wm_gym.models.rewards import reward_loss
 from wm_gym.training.memory.sequences import SequenceBatch
 
-SETTLED = 4
-"""Frames that a memory is told, at least, before it goes on by itself."""
-
 TOLD = (1, 15, 40)
 """Steps without a look after which the error is told while training."""
 
@@ -54,7 +51,7 @@ class Remembering:
     sigma_std: float = 1.2
     """Standard deviation of the logarithm of the other samples' noise levels."""
 
-    delta: float = 4.0
+    delta: float = 1.0
     """Errors below it, in standard deviations, count by their square, others by their size."""
 
     shown: float = 0.25
@@ -111,13 +108,15 @@ class DynamicsLoss:
         dynamics, how = worthy.dynamics, self.how
         learned, held = (each.to(dynamics.device) for each in batch)
         t = learned.valid.shape[1]
-        seen = _between(min(SETTLED, t // 2), min(how.seen, t - 2), generator)
+        seen = _between(1, min(how.seen, t - 2), generator)
         ahead = _between(2, min(how.ahead, t - seen), generator)
         part = cut(learned, seen + ahead)
         noise = torch.randn(part.latent.shape, generator=generator).to(dynamics.device)
         memory = gone_on(dynamics, part, seen, how.noise * noise)
         at = self._drawn(part, seen, generator)
-        missed = self._missed(dynamics, memory[at], part.latent[at], part.task[at[0]], generator)
+        true, task = part.latent[at], part.task[at[0]]
+        cells = None if part.weight is None else part.weight[at]
+        missed = self._missed(dynamics, memory[at], true, task, cells, generator)
         weight = torch.where(at[1] < seen, how.shown, 1.0) * part.valid[at]
         losses = {"latent": (missed * weight).sum() / part.valid[at].sum().clamp(min=1)}
         if self.has_reward and how.worth:
@@ -145,9 +144,11 @@ class DynamicsLoss:
         memory: Float[Tensor, "n m"],
         latent: Float[Tensor, "n d"],
         task: Int[Tensor, "n"],
+        cells: Float[Tensor, "n c"] | None,
         generator: torch.Generator,
     ) -> Float[Tensor, "n"]:
-        """The mean of the picture's part, and of proprioception's by its weight."""
+        """The mean of the picture's part by its cells' weights, and of proprioception's by its
+        own."""
         how, first, n = self.how, dynamics.config.sigma_max, len(latent)
         drawn = (torch.randn(n, generator=generator) * how.sigma_std + how.sigma_mean).exp()
         at_first = torch.rand(n, generator=generator) < how.first_share
@@ -158,6 +159,8 @@ class DynamicsLoss:
         said = dynamics(noisy, sigma, dynamics.context_of(memory), task)
         off = huber_loss(said, latent, delta=how.delta, reduction="none")
         picture, felt = off[:, : self.code_size], off[:, self.code_size :]
+        if cells is not None:
+            picture = picture * cells.repeat(1, picture.shape[1] // cells.shape[1])
         missed = picture.mean(1) + (how.proprio * felt.mean(1) if felt.shape[1] else 0)
         return missed * loss_weight(sigma, sigma_data=1.0).clamp(max=5.0)
 
@@ -212,9 +215,9 @@ def errors(
     dynamics: Dynamics, batch: SequenceBatch, code_size: int, generator: torch.Generator
 ) -> dict[str, float]:
     """Of dreamt pictures, in standard deviations of all pictures' codes, so that 1 is to know
-    nothing: so many steps after the first third of the sequences."""
+    nothing: so many steps after the first quarter of the sequences."""
     t = batch.valid.shape[1]
-    seen = max(SETTLED, t // 3) if t > SETTLED + 1 else 1
+    seen = max(1, t // 4)
     memory = gone_on(dynamics, batch, seen, torch.zeros_like(batch.latent))
     told = {}
     for steps in TOLD:

@@ -188,7 +188,9 @@ class FollowingLoss:
             noise = torch.randn(latent.shape, generator=generator).to(latent.device)
             here, there = (
                 seen_next(
-                    self.dynamics, self.dynamics.go_on(memory, each[:, None], task)[:, 0], task,
+                    self.dynamics,
+                    self.dynamics.go_on(memory, each[:, None], task)[:, 0],
+                    task,
                     noise,
                 )
                 for each in (action, other)

@@ -59,6 +59,8 @@ class SequenceBatch:
 
     valid: Bool[Tensor, "b t"]
     task: Int[Tensor, "b"]
+    weight: Float[Tensor, "b t n"] | None = None
+    """Of each cell of the pictures; None: all weigh the same."""
 
     def to(self, device: torch.device) -> "SequenceBatch":
         on = {
@@ -79,6 +81,8 @@ class Sequences:
     batch_size: int
     seed: int
     tasks: int
+    weights: Float32[np.ndarray, "n c"] | None = None
+    """Of each cell of the pictures."""
 
     def batch(self, k: int) -> SequenceBatch:
         """A function of the seed and k alone."""
@@ -102,6 +106,7 @@ class Sequences:
             terminated=_led(data.terminated[before]),
             valid=torch.from_numpy(at < drawn["length"][:, None]),
             task=torch.from_numpy(task.astype(np.int64)),
+            weight=None if self.weights is None else torch.from_numpy(self.weights[rows]),
         )
 
 

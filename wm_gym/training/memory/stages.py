@@ -32,7 +32,7 @@ from wm_gym.training.memory.sequences import (
 )
 from wm_gym.training.memory.settings import PRESETS, MemoryTraining, check, sizes_of
 from wm_gym.training.memory.tokenizer import TokenizingLoss
-from wm_gym.training.memory.weights import RareColours
+from wm_gym.training.memory.weights import RareColours, Weighing
 from wm_gym.training.recipe import Recipe, Run, Stage, Trained
 from wm_gym.training.rewards import silenced
 from wm_gym.training.trainer import Optimisation
@@ -49,6 +49,15 @@ LEARNS_FROM = {
     "heads": ("tokenizer", "dynamics"),
     "local_model": ("tokenizer", "dynamics"),
 }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Encoded:
+    """A dataset by row."""
+
+    latents: Float32[np.ndarray, "n d"]
+    weights: Float32[np.ndarray, "n c"] | None
+    """Of each cell of the pictures."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,6 @@ class MemoryParts:
             both = [torch.cat(list(part), dim=1) for part in (shown, to_colour(painted).cpu())]
             return torch.cat(both).numpy()
 
-        power = config.tokenizing.rare_colours
         home = config.tokenizer_of or config.out
         stage = Stage(
             folder=home / "tokenizer",
@@ -94,44 +102,46 @@ class MemoryParts:
                 learned=Windows(learned, length=1, batch_size=drawn.batch_size, seed=drawn.seed),
                 held=Windows(held, length=1, batch_size=SEEN, seed=JUDGED),
             ),
-            loss=TokenizingLoss(
-                config.tokenizing, RareColours.of(learned, power) if power else None
-            ),
+            loss=TokenizingLoss(config.tokenizing, self._colours),
             picture=picture,
         )
         own = config.tokenizer_of is None
         return halved(self.run.trained(stage) if own else self.run.taken(stage))
 
-    def latents(self, tokenizer: Tokenizer) -> Float32[np.ndarray, "n d"]:
-        """Of the whole dataset; the tokenizer is standardised by what is learned from."""
+    @cached_property
+    def _colours(self) -> RareColours | None:
+        power = self.config.tokenizing.rare_colours
+        return RareColours.of(self._split[0], power) if power else None
 
-        def encode(
-            frames: UInt8[Tensor, "b h w c"], proprio: Float[Tensor, "b p"]
-        ) -> Float[Tensor, "b d"]:
-            return tokenizer.encode(frames, proprio)
-
+    def encoded(self, tokenizer: Tokenizer) -> Encoded:
+        """The tokenizer is standardised by what is learned from."""
+        weighing = Weighing(tokenizer, self._colours)
         home = self.config.tokenizer_of or self.config.out
-        told = self.run.encoded("codes", home, tokenizer, encode)
-        scales = Scales.of(self._split[0], told)
+        told = self.run.encoded("codes", home, weighing, weighing)
+        raw, weights = np.split(told, [tokenizer.latent_size], axis=1)
+        scales = Scales.of(self._split[0], raw)
         tokenizer.standardise(torch.from_numpy(scales.mean), torch.from_numpy(scales.std))
         halved(tokenizer)
         mean, std = (each.cpu().numpy() for each in (tokenizer.mean, tokenizer.std))
-        return (told - mean) / std
+        raw -= mean
+        raw /= std
+        return Encoded(latents=raw, weights=weights if self._colours else None)
 
     def _sequences(
-        self, latents: Float32[np.ndarray, "n d"], optimisation: Optimisation, length: int
+        self, encoded: Encoded, optimisation: Optimisation, length: int
     ) -> Both[SequenceBatch]:
         """The held-out batch is an eighth as large."""
         drawn = self.run.windows(optimisation, 1)
         longest = int(self.run.dataset.index["length"].max())
         learned = Sequences(
-            dataset=self._split[0], latents=latents, length=min(length, longest),
+            dataset=self._split[0], latents=encoded.latents, length=min(length, longest),
             batch_size=drawn.batch_size, seed=drawn.seed, tasks=len(self.run.dataset.tasks),
+            weights=encoded.weights,
         )  # fmt: skip
         few = max(1, drawn.batch_size // 8)
         return Both(learned=learned, held=replace(learned, dataset=self._split[1], batch_size=few))
 
-    def dynamics(self, tokenizer: Tokenizer, latents: Float32[np.ndarray, "n d"]) -> Dynamics:
+    def dynamics(self, tokenizer: Tokenizer, encoded: Encoded) -> Dynamics:
         config, spec, scale = self.config, self.run.dataset.spec, self._sizes["heads"]
 
         def make() -> Worthy:
@@ -150,7 +160,7 @@ class MemoryParts:
             folder=config.out / "dynamics",
             make=make,
             optimisation=config.dynamics,
-            batches=self._sequences(latents, config.dynamics, config.sequence),
+            batches=self._sequences(encoded, config.dynamics, config.sequence),
             loss=DynamicsLoss(
                 config.remembering, tokenizer.code_size, has_reward=spec.has_reward, rare=self._rare
             ),
@@ -159,12 +169,10 @@ class MemoryParts:
         )
         return halved(self.run.trained(stage).dynamics)
 
-    def heads(
-        self, tokenizer: Tokenizer, dynamics: Dynamics, latents: Float32[np.ndarray, "n d"]
-    ) -> Heads:
+    def heads(self, tokenizer: Tokenizer, dynamics: Dynamics, encoded: Encoded) -> Heads:
         config = self.config
         length = max(config.judged, config.rollout + 2)
-        batches = self._sequences(latents, config.heads, length)
+        batches = self._sequences(encoded, config.heads, length)
         stage = Stage(
             folder=config.out / "heads",
             make=lambda: Heads(**self._sizes["heads"]),
@@ -194,20 +202,16 @@ class MemoryParts:
         rows = np.concatenate([e["start"] + np.arange(e["length"] - 1) for e in index])
         return are_rare(torch.from_numpy(self.run.dataset.reward[rows]))
 
-    def local_model(
-        self, tokenizer: Tokenizer, dynamics: Dynamics, latents: Float32[np.ndarray, "n d"]
-    ) -> Follower:
+    def local_model(self, tokenizer: Tokenizer, dynamics: Dynamics, encoded: Encoded) -> Follower:
         config = self.config
-        change = half_of(change_of(self._split[0], latents, tokenizer.code_size))
+        change = half_of(change_of(self._split[0], encoded.latents, tokenizer.code_size))
 
         def make() -> Recalling:
-            model = Recalling(
-                sizes=self._sizes["local_model"], context_size=dynamics.context_size
-            )
+            model = Recalling(sizes=self._sizes["local_model"], context_size=dynamics.context_size)
             model.follower.dynamics.change.copy_(change)
             return model
 
-        batches = self._sequences(latents, config.local_model, config.local_sequence)
+        batches = self._sequences(encoded, config.local_model, config.local_sequence)
         stage = Stage(
             folder=config.out / "local_model",
             make=make,
@@ -224,10 +228,10 @@ class MemoryParts:
         self.run.tell_rewards("local model", _told(said), _told(true), rare=self._rare)
         return follower
 
-    def logged(self, latents: Float32[np.ndarray, "n d"]) -> Logged:
+    def logged(self, encoded: Encoded) -> Logged:
         longest = int(self.run.dataset.index["length"].max())
         chosen = choose_logged(
-            self.run.dataset, latents, count=self.config.logged,
+            self.run.dataset, encoded.latents, count=self.config.logged,
             length=min(self.config.local_sequence, longest), seed=0,
         )  # fmt: skip
         return replace(chosen, embedding=half_of(chosen.embedding))
@@ -240,10 +244,10 @@ def _told(values: Tensor) -> Float[np.ndarray, "n"]:
 def train(config: MemoryTraining, run: Run) -> Trained:
     parts = MemoryParts(config, run)
     tokenizer = parts.tokenizer()
-    latents = parts.latents(tokenizer)
-    dynamics = parts.dynamics(tokenizer, latents)
-    heads = parts.heads(tokenizer, dynamics, latents)
-    follower = parts.local_model(tokenizer, dynamics, latents)
+    encoded = parts.encoded(tokenizer)
+    dynamics = parts.dynamics(tokenizer, encoded)
+    heads = parts.heads(tokenizer, dynamics, encoded)
+    follower = parts.local_model(tokenizer, dynamics, encoded)
     made = {
         "tokenizer": tokenizer, "dynamics": dynamics, "heads": heads, "local_model": follower
     }  # fmt: skip
@@ -251,7 +255,7 @@ def train(config: MemoryTraining, run: Run) -> Trained:
     return Trained(
         global_model=global_model,
         local_model=local_model,
-        logged=parts.logged(latents),
+        logged=parts.logged(encoded),
         facts={"episodes_held_out": len(split(run.dataset)[1])},
     )
 

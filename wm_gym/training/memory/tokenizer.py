@@ -18,7 +18,7 @@ DELTA, SHAKEN = 0.1, 0.05
 """Above which errors of colours count by their size, and noise on codes before they are used."""
 
 NARROWEST, WIDEST = 1.0, 1.5
-"""Standard deviations of a cell's numbers that nothing pulls at: the noise is little beside them."""
+"""Standard deviations of a cell's numbers that nothing pulls at: noise is little beside them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +52,7 @@ class TokenizingLoss:
         painted = tokenizer.painted(shaken)
         again = max(1, len(code) // 8)
         seen = tokenizer.code_of(_colours(painted[:again].detach()))
-        cells = code.unflatten(1, (int(tokenizer.config.cell_channels), -1))
+        cells = code.view(len(code), int(tokenizer.config.cell_channels), -1)
         spread = cells.var(dim=(0, 2)).clamp(min=1e-4).sqrt()
         off = (NARROWEST - spread).clamp(min=0) + (spread - WIDEST).clamp(min=0)
         losses = {

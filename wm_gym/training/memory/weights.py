@@ -1,13 +1,15 @@
-"""How much each pixel weighs in reconstruction: rare colours may weigh more."""
+"""How much each pixel weighs in what is painted: rare colours may weigh more."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 
 from wm_gym.data import Dataset
+from wm_gym.models.memory.tokenizer import CELL, Tokenizer
 
 LEVELS, LOOKED_AT, MOST = 8, 400, 16.0
 """Levels of a colour that are told apart, frames that are counted, and the largest weight."""
@@ -36,6 +38,27 @@ class RareColours:
 
     def __call__(self, frames: UInt8[Tensor, "b h w c"]) -> Float[Tensor, "b 1 h w"]:
         return self.weight.to(frames.device)[_numbers(frames)][:, None]
+
+
+class Weighing(nn.Module):
+    """What dynamics are trained on: latents that are not standardised yet, and after them the mean
+    weight of each cell's pixels."""
+
+    def __init__(self, tokenizer: Tokenizer, colours: RareColours | None) -> None:
+        super().__init__()
+        self.tokenizer, self.colours = tokenizer, colours
+        self.register_buffer("weight", None if colours is None else colours.weight)
+
+    def forward(
+        self, frames: UInt8[Tensor, "b h w c"], proprio: Float[Tensor, "b p"]
+    ) -> Float[Tensor, "b n"]:
+        latent = self.tokenizer.encode(frames, proprio)
+        cells = self.tokenizer.cells[0] * self.tokenizer.cells[1]
+        if self.colours is None:
+            return torch.cat([latent, latent.new_ones(len(latent), cells)], dim=1)
+        pixels = self.colours(frames)
+        means = avg_pool2d(pixels, CELL, ceil_mode=True, count_include_pad=False)
+        return torch.cat([latent, means.flatten(1).to(latent)], dim=1)
 
 
 def _numbers(frames: UInt8[Tensor, "b h w c"]) -> Tensor:
