@@ -15,6 +15,10 @@ REACH = 0.2
 """Landmarks are in units of which a camera moves about this much in a step, and turns in
 radians."""
 
+WIDE = 16
+"""Outputs of a layer whose inputs may be of any number: with fewer than these, and a number that is
+no multiple of 4, what a CPU makes of a row depends on which one of the batch it is."""
+
 
 class Dynamics(ModelMixin, ConfigMixin):
     """What a dream goes by is a *memory*: a recurrent state h, and landmarks.
@@ -73,7 +77,7 @@ class Dynamics(ModelMixin, ConfigMixin):
         self.shown = nn.Sequential(
             nn.Linear(inputs + memory, width), nn.SiLU(), nn.Linear(width, 3 * landmarks)
         )
-        self.by_actions = nn.Linear(acted * recent, 3)
+        self.by_actions = nn.Linear(acted * recent, WIDE)
         self.by_state = nn.Linear(memory, 3)
         self.touch = nn.Sequential(
             nn.Linear(self.context_size + acted, touch_width), nn.SiLU(),
@@ -171,7 +175,7 @@ class Dynamics(ModelMixin, ConfigMixin):
         said = self.shown(torch.cat([read, self.norm(state)], dim=2)).to(latent.dtype)
         many = self.config.points + self.config.directions
         place, drawn = said[..., : 2 * many].unflatten(2, (many, 2)), said[..., 2 * many :]
-        pull = (torch.sigmoid(drawn) * seen)[..., None]
+        pull = ((1 + torch.tanh(drawn / 2)) / 2 * seen)[..., None]  # a sigmoid depends on places
         unseen = None if known is None else 1 - seen
         return self._carried(memory, state, action, unseen, (place, pull))
 
@@ -213,7 +217,7 @@ class Dynamics(ModelMixin, ConfigMixin):
         past = torch.cat([recent, action], dim=1)
         acted = self.encode_action(past).unfold(1, config.recent, 1).flatten(2)
         told = self.norm(state)
-        motion = (self.by_actions(acted) + self.by_state(told)).to(memory.dtype)
+        motion = (self.by_actions(acted)[..., :3] + self.by_state(told)).to(memory.dtype)
         encoded, every = self.encode_action(action), []
         for j in range(t):
             moved, pushed = motion[:, j], None

@@ -105,7 +105,7 @@ MEMORY = Kind(
     fresh=fresh,
     curves={
         "tokenizer": ("psnr",),
-        "dynamics": ("error",),
+        "dynamics": ("error_15",),
         "heads": ("progress_error", "reward_error"),
         "local_model": ("error",),
     },
