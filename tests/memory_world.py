@@ -25,6 +25,7 @@ def fresh(frame_shape, *, action_size=3, prefill=3, proprio_size=0, tasks=1, end
     with torch.no_grad():
         for layer in (dynamics.touch[-1], follower.dynamics.out):
             torch.nn.init.normal_(layer.weight, std=0.1)
+        heads.progress[-1].bias += 0.5
         if heads.end is not None:
             heads.end[-1].bias -= 1.0
     parts = {"tokenizer": tokenizer, "dynamics": dynamics, "heads": heads, "local_model": follower}

@@ -105,7 +105,7 @@ MEMORY = Kind(
     fresh=fresh,
     curves={
         "tokenizer": ("psnr",),
-        "dynamics": ("error_15",),
+        "dynamics": ("error_15", "error_1"),
         "heads": ("progress_error", "reward_error"),
         "local_model": ("error",),
     },
