@@ -268,7 +268,7 @@ def test_what_was_seen_once_is_recalled(remembering):
 def test_training_goes_on_as_if_it_had_not_stopped():
     whole = trainer(small())
     updates = list(whole.train(Flags(), DynamicsLoss(HOW, 2)))
-    assert {"error_1", "loss_latent", "loss_reward"} <= set(updates[-1].scores)
+    assert {"error_1", "loss_unseen", "loss_reward"} <= set(updates[-1].scores)
     first = trainer(small())
     begun = first.train(Flags(), DynamicsLoss(HOW, 2))
     for _ in range(4):

@@ -280,18 +280,18 @@ class Dynamics(ModelMixin, ConfigMixin):
     ) -> Float[Tensor, "b d"]:
         """D(x; σ): the clean latent."""
         pre, (rows, columns) = preconditioning(sigma, sigma_data=1.0), self.config.cells
-        unit = pre.c_in[:, None] * noisy
+        left = pre.c_skip[:, None] * noisy  # c_in would drown memories in noise where σ is large
         asked = one_hot(task, self.config.tasks)
         told = torch.cat([context, pre.c_noise[:, None], asked], dim=1)
-        code = unit[:, : self.code_size].view(len(noisy), -1, rows, columns)
+        code = left[:, : self.code_size].view(len(noisy), -1, rows, columns)
         spread = self.spread(told).view(len(noisy), -1, rows, columns)
         cells = torch.cat([spread, code.to(spread)], dim=1).to(self.dtype)
         hidden = self.trunk(self.mix(cells.contiguous(memory_format=torch.channels_last)))
         clean = [self.out(hidden).flatten(1).to(noisy.dtype)]
         if self.felt is not None:
-            felt = self.felt(torch.cat([told, unit[:, self.code_size :]], dim=1))
+            felt = self.felt(torch.cat([told, left[:, self.code_size :]], dim=1))
             clean.append(felt.to(noisy.dtype))
-        return pre.c_skip[:, None] * noisy + pre.c_out[:, None] * torch.cat(clean, dim=1)
+        return left + pre.c_out[:, None] * torch.cat(clean, dim=1)
 
     def seen_from(
         self,

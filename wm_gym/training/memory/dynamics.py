@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 
@@ -117,8 +117,11 @@ class DynamicsLoss:
         true, task = part.latent[at], part.task[at[0]]
         cells = None if part.weight is None else part.weight[at]
         missed = self._missed(dynamics, memory[at], true, task, cells, generator)
-        weight = torch.where(at[1] < seen, how.shown, 1.0) * part.valid[at]
-        losses = {"latent": (missed * weight).sum() / part.valid[at].sum().clamp(min=1)}
+        was_seen, counts = at[1] < seen, part.valid[at]
+        losses = {
+            "unseen": _mean(missed, counts & ~was_seen),
+            "seen": how.shown * _mean(missed, counts & was_seen),
+        }
         if self.has_reward and how.worth:
             losses |= self._worth(worthy, memory, part)
         return torch.stack(list(losses.values())).sum(), {
@@ -181,6 +184,11 @@ class DynamicsLoss:
             off = huber_loss(progress, part.progress[part.valid], delta=0.05) / 0.05
             losses["progress"] = self.how.worth * off
         return losses
+
+
+def _mean(values: Float[Tensor, "n"], which: Bool[Tensor, "n"]) -> Float[Tensor, ""]:
+    """0 of none."""
+    return (values * which).sum() / which.sum().clamp(min=1)
 
 
 def _between(least: int, most: int, generator: torch.Generator) -> int:

@@ -20,6 +20,10 @@ from wm_gym.training.memory.dynamics import seen_next
 from wm_gym.training.memory.sequences import SequenceBatch
 
 
+ASKED = 8
+"""Of so many steps one is asked what another action would have done."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Following:
     """Weights of the local model's losses; that of what it expects next is 1."""
@@ -180,9 +184,9 @@ class FollowingLoss:
         seen: Followed,
         generator: torch.Generator,
     ) -> Float[Tensor, "n"]:
-        latent, memory = (each[:, :-1][seen.valid] for each in (batch.latent, seen.memory))
-        task = batch.task[:, None].expand(seen.valid.shape)[seen.valid]
-        action = batch.action[:, 1:][seen.valid]
+        which = self._asked(seen.valid, generator)
+        latent, memory = (each[:, :-1][which] for each in (batch.latent, seen.memory))
+        task, action = batch.task[which[0]], batch.action[:, 1:][which]
         other = self._other(action, generator)
         with torch.no_grad():
             noise = torch.randn(latent.shape, generator=generator).to(latent.device)
@@ -195,10 +199,18 @@ class FollowingLoss:
                 )
                 for each in (action, other)
             )
-        features = seen.features[:, :-1][seen.valid].detach()
+        features = seen.features[:, :-1][which].detach()
         there_here = follower.dynamics.expected(features.repeat(2, 1), torch.cat([other, action]))
         moved = there_here[: len(other)] - there_here[len(other) :]
         return self._apart(follower, moved - (there - here))
+
+    def _asked(
+        self, valid: Bool[Tensor, "b t0"], generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Sequence and moment of a few steps: a painter takes its time."""
+        every = valid.cpu().nonzero()
+        few = every[torch.randperm(len(every), generator=generator)[: -(-len(every) // ASKED)]]
+        return few[:, 0].to(valid.device), few[:, 1].to(valid.device)
 
     def _other(
         self, action: Float[Tensor, "n a"], generator: torch.Generator

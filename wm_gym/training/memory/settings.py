@@ -72,13 +72,14 @@ class MemoryTraining(Training):
     """How the global model is told each number of an action: as it is, or as shares of bins."""
 
     tokenizer: Optimisation = field(
-        default_factory=lambda: Optimisation(
-            updates=12_000, batch_size=96, warmup=200, learning_rate=2e-3
-        )
+        default_factory=lambda: Optimisation(updates=12_000, batch_size=5, warmup=200)
     )
-    """Part 1 of 4: frames to codes, and back."""
+    """Part 1 of 4: frames to codes, and back; codes that can be foreseen."""
 
     tokenizing: Tokenizing = field(default_factory=Tokenizing)
+    tokenizer_sequence: int = 24
+    """Frames in a row of each sample that the tokenizer learns from."""
+
     dynamics: Optimisation = field(
         default_factory=lambda: Optimisation(updates=40_000, batch_size=32, weight_decay=0.01)
     )
@@ -88,7 +89,7 @@ class MemoryTraining(Training):
     sequence: int = 80
     """Frames in a row of each sample that the dynamics learn from, at most."""
 
-    heads: Optimisation = field(default_factory=lambda: Optimisation(updates=6_000, batch_size=32))
+    heads: Optimisation = field(default_factory=lambda: Optimisation(updates=3_000, batch_size=32))
     """Part 3 of 4: predict reward, task progress, the end of episodes and errors."""
 
     rollout: int = 24
@@ -99,7 +100,7 @@ class MemoryTraining(Training):
     """Frames in a row of each sample that the heads learn from."""
 
     local_model: Optimisation = field(
-        default_factory=lambda: Optimisation(updates=8_000, batch_size=32)
+        default_factory=lambda: Optimisation(updates=4_000, batch_size=32)
     )
     """Part 4 of 4: the local model, a recurrent model that gradients flow through."""
 
@@ -131,8 +132,9 @@ class MemoryTraining(Training):
             steps=self.following.steps,
         )  # fmt: skip
         check_least(
-            3, sequence=self.sequence, judged=self.judged, local_sequence=self.local_sequence
-        )
+            3, tokenizer_sequence=self.tokenizer_sequence, sequence=self.sequence,
+            judged=self.judged, local_sequence=self.local_sequence,
+        )  # fmt: skip
         check_least(2, recent=self.recent, ahead=self.remembering.ahead)
         for part in (self.tokenizing, self.remembering, self.following):
             for name, value in asdict(part).items():
@@ -230,25 +232,23 @@ PRESETS = {
         MemoryTraining(
             data=UNSET, out=UNSET, cell_channels=4, channels=16, memory=16, points=4,
             directions=2, recent=2, width=32, painter_channels=16, blocks=1, prefill=8, starts=8,
-            start_windows=4, logged=8, tokenizer=_FEW, dynamics=_FEW, sequence=16, heads=_FEW,
-            judged=12, rollout=4, head_width=32, local_head_width=32, local_model=_FEW,
-            local_sequence=10, local_memory=16, local_width=32,
+            start_windows=4, logged=8, tokenizer=_FEW, tokenizer_sequence=6, dynamics=_FEW,
+            sequence=16, heads=_FEW, judged=12, rollout=4, head_width=32, local_head_width=32,
+            local_model=_FEW, local_sequence=10, local_memory=16, local_width=32,
         ),
     ),
     "quick": (
-        "Half an hour on two cores: a first look at a world whose camera moves.",
+        "Forty minutes on one core: a first look at a world whose camera moves.",
         MemoryTraining(
             data=UNSET, out=UNSET,
-            tokenizer=Optimisation(
-                updates=2_000, batch_size=96, warmup=200, learning_rate=2e-3
-            ),
+            tokenizer=Optimisation(updates=2_500, batch_size=5, warmup=200),
             dynamics=Optimisation(updates=3_000, batch_size=32, weight_decay=0.01),
             heads=Optimisation(updates=400, batch_size=32),
             local_model=Optimisation(updates=500, batch_size=32),
         ),
     ),
     "full": (
-        "Eight hours on two cores.",
+        "Six hours on one core.",
         MemoryTraining(data=UNSET, out=UNSET),
     ),
 }  # fmt: skip

@@ -31,7 +31,7 @@ from wm_gym.training.memory.sequences import (
     split,
 )
 from wm_gym.training.memory.settings import PRESETS, MemoryTraining, check, sizes_of
-from wm_gym.training.memory.tokenizer import TokenizingLoss
+from wm_gym.training.memory.tokenizer import JointTokenizer, TokenizingLoss
 from wm_gym.training.memory.weights import RareColours, Weighing
 from wm_gym.training.recipe import Recipe, Run, Stage, Trained
 from wm_gym.training.rewards import silenced
@@ -80,16 +80,19 @@ class MemoryParts:
         """Not standardised yet."""
         config, (learned, held) = self.config, self._split
         drawn = self.run.windows(config.tokenizer, 1)
+        clip = min(config.tokenizer_sequence, int(learned.index["length"].max()))
         shown = torch.from_numpy(self.run.film(length=1, count=10).frames[0])
 
-        def make() -> Tokenizer:
-            model = Tokenizer(**self._sizes["tokenizer"])
+        def make() -> JointTokenizer:
+            model = JointTokenizer(
+                sizes=self._sizes["tokenizer"], action_size=learned.spec.action_size
+            )
             model.to(memory_format=torch.channels_last)
             return model
 
         @torch.no_grad()
-        def picture(tokenizer: Tokenizer) -> UInt8[np.ndarray, "h w c"]:
-            painted = tokenizer.painted(tokenizer.code_of(shown.to(self.run.device)))
+        def picture(model: JointTokenizer) -> UInt8[np.ndarray, "h w c"]:
+            painted = model.tokenizer.painted(model.tokenizer.code_of(shown.to(self.run.device)))
             both = [torch.cat(list(part), dim=1) for part in (shown, to_colour(painted).cpu())]
             return torch.cat(both).numpy()
 
@@ -99,14 +102,14 @@ class MemoryParts:
             make=make,
             optimisation=config.tokenizer,
             batches=Both(
-                learned=Windows(learned, length=1, batch_size=drawn.batch_size, seed=drawn.seed),
+                learned=Windows(learned, length=clip, batch_size=drawn.batch_size, seed=drawn.seed),
                 held=Windows(held, length=1, batch_size=SEEN, seed=JUDGED),
             ),
             loss=TokenizingLoss(config.tokenizing, self._colours),
             picture=picture,
         )
         own = config.tokenizer_of is None
-        return halved(self.run.trained(stage) if own else self.run.taken(stage))
+        return halved((self.run.trained(stage) if own else self.run.taken(stage)).tokenizer)
 
     @cached_property
     def _colours(self) -> RareColours | None:
