@@ -19,7 +19,6 @@ from wm_gym.models.surrogate import soft
 from wm_gym.training.memory.dynamics import seen_next
 from wm_gym.training.memory.sequences import SequenceBatch
 
-
 ASKED = 8
 """Of so many steps one is asked what another action would have done."""
 
