@@ -82,9 +82,9 @@ class Turning(nn.Module):
     spec = ModelSpec(frame_shape=(48, 48, 3), action_size=1, noise_shape=(1,), prefill=5)
     device, dtype = torch.device("cpu"), torch.float32
 
-    def __init__(self, *, remembers=True, moves=True, noise=0.0):
+    def __init__(self, *, remembers=True, moves=True, noise=0.0, ends=1.0):
         super().__init__()
-        self.remembers, self.moves, self.noise = remembers, moves, noise
+        self.remembers, self.moves, self.noise, self.ends = remembers, moves, noise, ends
 
     def begin(self, prefill):
         columns = (torch.arange(48) + 0.5) / 48 * np.pi / 2 - np.pi / 4
@@ -95,7 +95,7 @@ class Turning(nn.Module):
     def after(self, state):
         reward = -state["off"].abs()
         outcome = Outcome(
-            reward=reward, progress=reward.exp(), ended=reward > 1, uncertainty=-reward
+            reward=reward, progress=reward.exp(), ended=reward > self.ends, uncertainty=-reward
         )
         return Transition(state=state, outcome=outcome)
 
@@ -241,6 +241,10 @@ def test_who_knows_the_toy_picks_the_best_and_who_stands_still_does_not(data):
     assert good.without_noise.value > 0.8
     assert good.kept.value > 0.9
     assert still.best.value < 0.8
+    at_once = np.concatenate([total for _, total in dreamt_returns(dreamer(ends=-9.0), takes)])
+    whole = np.concatenate([total for _, total in dreamt_returns(dreamer(), takes)])
+    assert (at_once >= whole).all()  # rewards are below 0: what comes after an end is not counted
+    assert at_once.sum() > 0.5 * whole.sum()
     few = replace(takes.dataset, index=takes.dataset.index[:-1])
     with pytest.raises(ValueError, match="cases of 2 to 3 takes"):
         choices(np.zeros(35), Takes.of(few, 5), seed=0)

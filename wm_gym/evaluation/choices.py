@@ -30,12 +30,13 @@ class Choices:
 def dreamt_returns(
     dreamer: Dreamer, takes: Takes
 ) -> Iterator[tuple[Int[np.ndarray, "b"], Float[np.ndarray, "b"]]]:
-    """Summed rewards, of a part of the takes after the other."""
+    """Summed rewards, up to where a dream ends, of a part of the takes after the other."""
     for which in takes.parts():
-        total = np.zeros(len(which))
+        total, goes_on = np.zeros(len(which)), np.ones(len(which), bool)
         for step, out in dreamer.dream(takes.dataset, takes.plan(which)):
             reward = out.outcome.reward.double().cpu().numpy()
-            total += np.where(step <= takes.steps[which], reward, 0.0)
+            total += np.where(goes_on & (step <= takes.steps[which]), reward, 0.0)
+            goes_on &= ~out.outcome.ended.cpu().numpy()
         yield which, total
 
 
