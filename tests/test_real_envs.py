@@ -376,6 +376,8 @@ def test_bad_settings_say_what_was_expected(kwargs, error, words):
     ("options", "words"),
     [
         ({"state": [1.0, 2.0]}, r"shape \(2,\), expected \(7,\)"),
+        ({"state": "x"}, "state'] is 'x', expected numbers: "),
+        ({"state": [[1.0], [1.0, 2.0]]}, "expected numbers: "),
         ({"state": [np.nan] * 7}, "expected finite numbers"),
         ({"state": [1e300, 0, 0, 0, 0, 0, 0]}, "expected finite numbers"),
         ({"frames": np.zeros((4, 96, 96, 3), np.uint8)}, "unknown reset options .'frames'"),

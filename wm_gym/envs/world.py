@@ -217,7 +217,13 @@ class SimulatedWorld:
         task = asked_task(self.system, self._default, options.get("task"), self.num_envs)
         if options.get("state") is None:
             return Told(state=None, task=task)
-        state, names = np.asarray(options["state"], np.float64), self.system.state_names
+        names = self.system.state_names
+        try:
+            state = np.asarray(options["state"], np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"options['state'] is {options['state']!r}, expected numbers: {', '.join(names)}"
+            ) from error
         expected = (self.num_envs, len(names))
         if state.shape not in (expected, expected[1:]):
             raise ValueError(
