@@ -31,7 +31,7 @@ be as easy to foresee, and say little."""
 class Tokenizing:
     """Weights of the tokenizer's losses; that of reconstruction is 1."""
 
-    predicted: float = 1.0
+    predicted: float = 0.25
     """Weight of reconstructing frames from predicted codes."""
 
     prediction: float = 0.5
