@@ -115,20 +115,9 @@ class Dynamics(ModelMixin, ConfigMixin):
         return self.code_size + int(self.config.proprio_size)
 
     @property
-    def memory_size(self) -> int:
-        """Of all that is remembered, the last actions among it."""
-        return sum(self._sizes)
-
-    @property
     def context_size(self) -> int:
         config = self.config
         return int(config.memory + 3 * config.points + 2 * config.directions)
-
-    @property
-    def _sizes(self) -> list[int]:
-        config = self.config
-        before = (config.recent - 1) * config.action_size
-        return [config.memory, 2 * config.points, 2 * config.directions, before]
 
     @property
     def device(self) -> torch.device:
@@ -156,8 +145,8 @@ class Dynamics(ModelMixin, ConfigMixin):
         config = self.config
         state = self.first_points.new_zeros(n, config.memory)
         landmarks = torch.cat([self.first_points.flatten(), self.first_directions.flatten()])
-        before = state.new_zeros(n, self._sizes[-1])
-        return torch.cat([state, landmarks.expand(n, -1), before], dim=1)
+        acts = state.new_zeros(n, (config.recent - 1) * config.action_size)
+        return torch.cat([state, landmarks.expand(n, -1), acts], dim=1)
 
     def remember(
         self,
@@ -250,17 +239,18 @@ class Dynamics(ModelMixin, ConfigMixin):
 
     def _parts(self, memory: Float[Tensor, "b m"]) -> tuple[Tensor, Tensor, Tensor]:
         """State, landmarks, and the last actions."""
-        (m, *_), n, config = self._sizes, len(memory), self.config
-        end = m + 2 * (config.points + config.directions)
-        marks, acts = memory[:, m:end], memory[:, end:]
-        return memory[:, :m], marks.view(n, -1, 2), acts.view(n, -1, config.action_size)
+        n, config = len(memory), self.config
+        end = config.memory + 2 * (config.points + config.directions)
+        state, marks, acts = memory.tensor_split((config.memory, end), dim=1)
+        return state, marks.view(n, -1, 2), acts.view(n, -1, config.action_size)
 
     def _features(self, landmarks: Float[Tensor, "b k 2"]) -> Float[Tensor, "b f"]:
         """Where each point is to be looked for, and how near it is, finite however far off; and
         directions."""
-        points, directions = (part.flatten(1) for part in self._both(landmarks))
-        far = (1 + self._both(landmarks)[0].square().sum(2)).sqrt()
-        return torch.cat([points / far.repeat_interleave(2, dim=1), 1 / far, directions], dim=1)
+        points, directions = self._both(landmarks)
+        far = (1 + points.square().sum(2, keepdim=True)).sqrt()
+        told = points / far, 1 / far, directions
+        return torch.cat([part.flatten(1) for part in told], dim=1)
 
     def _both(self, landmarks: Float[Tensor, "b k 2"]) -> tuple[Tensor, Tensor]:
         """Points, and directions."""
@@ -280,7 +270,7 @@ class Dynamics(ModelMixin, ConfigMixin):
     ) -> Float[Tensor, "b d"]:
         """D(x; σ): the clean latent."""
         pre, (rows, columns) = preconditioning(sigma, sigma_data=1.0), self.config.cells
-        left = pre.c_skip[:, None] * noisy  # c_in would drown memories in noise where σ is large
+        left = pre.c_skip[:, None] * noisy  # by c_in it would be loud where it is noise alone
         asked = one_hot(task, self.config.tasks)
         told = torch.cat([context, pre.c_noise[:, None], asked], dim=1)
         code = left[:, : self.code_size].view(len(noisy), -1, rows, columns)

@@ -81,11 +81,6 @@ class Worthy(ModelMixin, ConfigMixin):
         told = self.dynamics.context_size + int(self.dynamics.config.tasks)
         self.worth = network(told, width, 2, 2)
 
-    def train(self, mode: bool = True) -> "Worthy":
-        super().train(mode)
-        self.dynamics.train(mode)
-        return self
-
 
 @dataclass(frozen=True, eq=False)
 class DynamicsLoss:
@@ -224,12 +219,11 @@ def errors(
 ) -> dict[str, float]:
     """Of dreamt pictures, in standard deviations of all pictures' codes, so that 1 is to know
     nothing: so many steps after the first quarter of the sequences."""
-    t = batch.valid.shape[1]
-    seen = max(1, t // 4)
+    seen, told = max(1, batch.valid.shape[1] // 4), {}
+    batch = cut(batch, seen + TOLD[-1])
     memory = gone_on(dynamics, batch, seen, torch.zeros_like(batch.latent))
-    told = {}
     for steps in TOLD:
-        if (at := seen - 1 + steps) >= t:
+        if (at := seen - 1 + steps) >= memory.shape[1]:
             break
         noise = torch.randn(batch.latent[:, at].shape, generator=generator).to(memory.device)
         off = seen_next(dynamics, memory[:, at], batch.task, noise) - batch.latent[:, at]

@@ -238,7 +238,7 @@ PRESETS = {
         ),
     ),
     "quick": (
-        "Forty minutes on one core: a first look at a world whose camera moves.",
+        "About forty minutes on one core: a first look at a world whose camera moves.",
         MemoryTraining(
             data=UNSET, out=UNSET,
             tokenizer=Optimisation(updates=2_500, batch_size=5, warmup=200),
@@ -248,7 +248,7 @@ PRESETS = {
         ),
     ),
     "full": (
-        "Six hours on one core.",
+        "About six hours on one core.",
         MemoryTraining(data=UNSET, out=UNSET),
     ),
 }  # fmt: skip

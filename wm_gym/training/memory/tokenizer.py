@@ -1,6 +1,6 @@
 """Training the tokenizer, together with a recurrent predictor that is thrown away after: a code has
 to say what a picture shows, and to be foreseeable. Codes that were trained to be painted alone are
-as far apart from one frame to the next as those of any two."""
+nearly as far apart from one frame to the next as those of any two."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class Tokenizing:
     """Weight of seeing in a painted frame the code that it was painted from."""
 
     rare_colours: float = 0.5
-    """Power by which pixels of rarer colours weigh more in reconstruction; 0: all alike."""
+    """Power by which pixels of rarer colours weigh more, painted or dreamt; 0: all alike."""
 
 
 class JointTokenizer(ModelMixin, ConfigMixin):

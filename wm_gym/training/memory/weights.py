@@ -42,20 +42,21 @@ class RareColours:
 
 class Weighing(nn.Module):
     """What dynamics are trained on: latents that are not standardised yet, and after them the mean
-    weight of each cell's pixels."""
+    weight of each cell's pixels, if any colours weigh more. These weights are part of its identity,
+    which what was encoded is kept under."""
 
     def __init__(self, tokenizer: Tokenizer, colours: RareColours | None) -> None:
         super().__init__()
         self.tokenizer, self.colours = tokenizer, colours
-        self.register_buffer("weight", None if colours is None else colours.weight)
+        if colours is not None:
+            self.register_buffer("weight", colours.weight)
 
     def forward(
         self, frames: UInt8[Tensor, "b h w c"], proprio: Float[Tensor, "b p"]
     ) -> Float[Tensor, "b n"]:
         latent = self.tokenizer.encode(frames, proprio)
-        cells = self.tokenizer.cells[0] * self.tokenizer.cells[1]
         if self.colours is None:
-            return torch.cat([latent, latent.new_ones(len(latent), cells)], dim=1)
+            return latent
         pixels = self.colours(frames)
         means = avg_pool2d(pixels, CELL, ceil_mode=True, count_include_pad=False)
         return torch.cat([latent, means.flatten(1).to(latent)], dim=1)
