@@ -22,7 +22,7 @@ from wm_gym.training.memory.dynamics import DynamicsLoss, Remembering, Worthy, r
 from wm_gym.training.memory.heads import JudgingLoss, moments
 from wm_gym.training.memory.local_model import Following, FollowingLoss, Recalling
 from wm_gym.training.memory.sequences import SequenceBatch, Sequences, split
-from wm_gym.training.memory.weights import RareColours
+from wm_gym.training.memory.weights import rarity
 from wm_gym.training.trainer import Optimisation, Trainer
 
 SHAPE, K = (32, 48, 3), 6
@@ -372,13 +372,15 @@ def test_some_episodes_are_held_out(two_rings):
     assert sorted([*learned.index["number"], *held.index["number"]]) == [*range(len(two_rings))]
 
 
-def test_rare_colours_weigh_more(two_rings):
-    frames = torch.from_numpy(two_rings.frames([0, 1]))
-    weight = RareColours.of(two_rings, 0.5)(frames)[:, 0]
-    common = (frames == frames.flatten(0, 2).mode(0).values).all(-1)
-    assert weight[~common].mean() > 1.5 * weight[common].mean()
-    assert 0.8 < weight.mean() < 1.2
-    torch.testing.assert_close(RareColours.of(two_rings, 0.0)(frames), torch.ones(2, 1, 48, 64))
+def test_a_small_thing_weighs_as_much_as_a_large_one():
+    frames = torch.zeros(2, 40, 40, 3, dtype=torch.uint8)
+    frames[0, 10:14, 10:14] = frames[1, :20] = torch.tensor([230, 50, 25], dtype=torch.uint8)
+    weight = rarity(frames, 0.5)[:, 0]
+    torch.testing.assert_close(weight.mean((1, 2)), torch.ones(2))
+    small, rest = weight[0, 12, 12], weight[0, 0, 0]
+    torch.testing.assert_close(small / rest, torch.tensor(((40 * 40 - 16) / 16) ** 0.5))
+    torch.testing.assert_close(weight[1], torch.ones(40, 40))
+    torch.testing.assert_close(rarity(frames, 0.0), torch.ones(2, 1, 40, 40))
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ from wm_gym.training.memory.sequences import (
 )
 from wm_gym.training.memory.settings import PRESETS, MemoryTraining, check, sizes_of
 from wm_gym.training.memory.tokenizer import JointTokenizer, TokenizingLoss
-from wm_gym.training.memory.weights import RareColours, Weighing
+from wm_gym.training.memory.weights import Weighing
 from wm_gym.training.recipe import Recipe, Run, Stage, Trained
 from wm_gym.training.rewards import silenced
 from wm_gym.training.trainer import Optimisation
@@ -56,7 +56,7 @@ class Encoded:
     """A dataset by row."""
 
     latents: Float32[np.ndarray, "n d"]
-    weights: Float32[np.ndarray, "n c"] | None
+    weights: Float32[np.ndarray, "n c"]
     """Of each cell of the pictures."""
 
 
@@ -105,20 +105,15 @@ class MemoryParts:
                 learned=Windows(learned, length=clip, batch_size=drawn.batch_size, seed=drawn.seed),
                 held=Windows(held, length=1, batch_size=SEEN, seed=JUDGED),
             ),
-            loss=TokenizingLoss(config.tokenizing, self._colours),
+            loss=TokenizingLoss(config.tokenizing),
             picture=picture,
         )
         own = config.tokenizer_of is None
         return halved((self.run.trained(stage) if own else self.run.taken(stage)).tokenizer)
 
-    @cached_property
-    def _colours(self) -> RareColours | None:
-        power = self.config.tokenizing.rare_colours
-        return RareColours.of(self._split[0], power) if power else None
-
     def encoded(self, tokenizer: Tokenizer) -> Encoded:
         """The tokenizer is standardised by what is learned from."""
-        weighing = Weighing(tokenizer, self._colours)
+        weighing = Weighing(tokenizer, self.config.tokenizing.rare_colours)
         home = self.config.tokenizer_of or self.config.out
         told = self.run.encoded("codes", home, weighing, weighing)
         raw, weights = np.split(told, [tokenizer.latent_size], axis=1)
@@ -128,7 +123,7 @@ class MemoryParts:
         mean, std = (each.cpu().numpy() for each in (tokenizer.mean, tokenizer.std))
         raw -= mean
         raw /= std
-        return Encoded(latents=raw, weights=weights if self._colours else None)
+        return Encoded(latents=raw, weights=weights)
 
     def _sequences(
         self, encoded: Encoded, optimisation: Optimisation, length: int

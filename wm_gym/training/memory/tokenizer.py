@@ -17,10 +17,11 @@ from wm_gym.data import WindowBatch
 from wm_gym.models.colours import to_unit
 from wm_gym.models.memory.tokenizer import Tokenizer
 from wm_gym.models.networks import network
-from wm_gym.training.memory.weights import RareColours
+from wm_gym.training.memory.weights import rarity
 
-DELTA, SHAKEN = 0.1, 0.05
-"""Above which errors of colours count by their size, and noise on codes before they are used."""
+DELTA, UNIT, SHAKEN = 0.5, 0.1, 0.05
+"""Above which errors of colours count by their size, what they are counted in, and noise on codes
+before they are used. By their size alone, a small thing that lacks is less than a floor's grain."""
 
 NARROWEST, WIDEST = 1.0, 1.5
 """Standard deviations of a cell's numbers that nothing pulls at. Codes as small as the noise would
@@ -47,7 +48,8 @@ class Tokenizing:
     """Weight of seeing in a painted frame the code that it was painted from."""
 
     rare_colours: float = 0.5
-    """Power by which pixels of rarer colours weigh more, painted or dreamt; 0: all alike."""
+    """Power by which pixels of colours that a picture has less of weigh more, painted or dreamt;
+    0: all alike."""
 
 
 class JointTokenizer(ModelMixin, ConfigMixin):
@@ -80,8 +82,6 @@ class JointTokenizer(ModelMixin, ConfigMixin):
 @dataclass(frozen=True, eq=False)
 class TokenizingLoss:
     how: Tokenizing
-    weights: RareColours | None = None
-    """None: all pixels weigh the same."""
 
     def __call__(
         self, model: nn.Module, batch: tuple[WindowBatch, WindowBatch], generator: torch.Generator
@@ -138,8 +138,8 @@ class TokenizingLoss:
     def _missed(
         self, painted: Float[Tensor, "n c h w"], frames: UInt8[Tensor, "n h w c"]
     ) -> Float[Tensor, ""]:
-        off = huber_loss(painted, to_unit(frames), delta=DELTA, reduction="none") / DELTA
-        return off.mean() if self.weights is None else (off * self.weights(frames)).mean()
+        off = huber_loss(painted, to_unit(frames), delta=DELTA, reduction="none") / UNIT
+        return (off * rarity(frames, self.how.rare_colours)).mean()
 
 
 @torch.no_grad()
