@@ -37,7 +37,8 @@ class Kept:
         return list(self._found[name])
 
     def added(self, name: str, found: Iterator[Found]) -> Iterator[Found]:
-        """The same, noted."""
+        """The same, noted. Where there are none, the file stays as it is."""
+        many = len(self._found[name])
         try:
             for each in found:
                 self._found[name].append(each)
@@ -45,11 +46,12 @@ class Kept:
                     self._save()
                 yield each
         finally:
-            self._save()
+            if len(self._found[name]) > many:
+                self._save()
 
     def _read(self, name: str, key: str) -> list[Found]:
         try:
-            with np.load(self.file, allow_pickle=False) as stored:
+            with self.file.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 if str(stored[f"{name}.key"]) != key:
                     return []
                 pose, total, touched = (stored[f"{name}.{each}"] for each in _ARRAYS)

@@ -1,7 +1,6 @@
 """`wm-gym gradients`: whether the gradients that a dream lends are right, on unseen play."""
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Annotated
 import numpy as np
 import torch
 import tyro
-from jaxtyping import Bool, Int
 
 from wm_gym.data import Dataset
 from wm_gym.envs.dream import DreamVectorEnv
@@ -33,14 +31,6 @@ from wm_gym.evaluation.gradients_dream import (
     dream_gradients,
     hook_gradients,
 )
-from wm_gym.evaluation.gradients_kept import Kept
-from wm_gym.evaluation.gradients_real import (
-    RealSystem,
-    averaged,
-    merged,
-    real_gradients,
-    trials,
-)
 from wm_gym.evaluation.gradients_report import (
     aims_text,
     comparison_text,
@@ -51,7 +41,7 @@ from wm_gym.evaluation.gradients_report import (
 from wm_gym.evaluation.learned_probe import LearnedProbeConfig
 from wm_gym.evaluation.linear_probe import HISTORY, LinearProbe, fit_linear_probe
 from wm_gym.evaluation.local_report import Line, local_figures, local_report
-from wm_gym.evaluation.probes import Nudging, Posed, Probe, posed_of, quantities
+from wm_gym.evaluation.probes import Posed, Probe, posed_of, quantities
 from wm_gym.evaluation.refreshing import (
     Refreshed,
     logged_transitions,
@@ -64,6 +54,7 @@ from wm_gym.models.world_model import WorldModel
 from wm_gym.numbers import check_least
 from wm_gym.programs.evaluate import OTHER_DATA, facts_of, open_datasets
 from wm_gym.programs.evaluate_scenarios import found_probe
+from wm_gym.programs.gradients_real import Asking
 from wm_gym.programs.machine import machine
 from wm_gym.programs.options import check_denoising_steps
 from wm_gym.programs.progress import Bar, each
@@ -75,9 +66,6 @@ DATA = ("play=data/push-t-test", "human=data/human")
 
 AT_ONCE = 50
 """States that are dreamt of together."""
-
-KEPT = "real.npz"
-"""What was measured of the real system so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +183,7 @@ class _Card:
     probe: Probe | None
     """What reads positions off frames, if there is one."""
 
-    real: RealSystem
+    real: Asking
     model: WorldModel
     datasets: dict[str, Dataset]
     cases: Cases
@@ -230,8 +218,7 @@ class _Card:
     def measured(self) -> Measured:
         """Of all sources; each state of each as one tick of a bar."""
         again = np.arange(0, len(self.cases), self.posed.REPEATED)
-        once, more, touched = self._twice(again)
-        real = merged(once, more, again) if self.real.noisy else once
+        real = self.real.card(self.cases, again, self.config.out)
         env = self._env()
         seen, read = self._dream(env, "dream", np.arange(len(self.cases)), 0)
         seen_again, read_again = self._dream(env, "dream, other noise", again, 1)
@@ -244,39 +231,21 @@ class _Card:
         def repeats(
             once: Sequence[Gradients], more: Sequence[Gradients]
         ) -> dict[float, tuple[Gradients, Gradients]]:
-            pairs = zip((each.at(again) for each in once), more, strict=True)
-            return dict(zip(self.deltas, pairs, strict=True))
+            return dict(zip(self.deltas, zip(once, more, strict=True), strict=True))
 
         return Measured(
-            contact=touched,
+            contact=real.touched,
             quantities=quantities(self.posed),
             surrogate=surrogate,
             diffusion=diffusion,
-            differences={REAL: by_delta(real), DREAM: by_delta(seen), READ: by_delta(read)},
+            differences={REAL: by_delta(real.best), DREAM: by_delta(seen), READ: by_delta(read)},
             repeated={
-                REAL: repeats(once, more),
-                DREAM: repeats(seen, seen_again),
-                READ: repeats(read, read_again),
+                REAL: repeats(real.once, real.again),
+                DREAM: repeats([each.at(again) for each in seen], seen_again),
+                READ: repeats([each.at(again) for each in read], read_again),
             },
-            repeated_contact=touched[again],
+            repeated_contact=real.touched[again],
         )
-
-    def _twice(
-        self, again: Int[np.ndarray, "n"]
-    ) -> tuple[list[Gradients], list[Gradients], Bool[np.ndarray, "b"]]:
-        """The real system's, and again of some: under other noise, or nudged."""
-        cases, some = self.cases, self.cases.at(again)
-        kept = Kept(
-            self.config.out / KEPT, self.system, cases.dataset.spec.env_id, self.deltas
-        )  # fmt: skip
-        once, touched = self._real(kept, "real system", cases, cases.state, 0)
-        if self.real.noisy:
-            more, _ = self._real(kept, "real system, other noise", some, some.state, 1)
-        else:
-            assert isinstance(self.posed, Nudging)
-            nudged = self.posed.nudged(some.state, np.random.default_rng(self.config.seed))
-            more, _ = self._real(kept, "real system, nudged", some, nudged, 0)
-        return once, more, touched
 
     def _env(self) -> DreamVectorEnv:
         return DreamVectorEnv(
@@ -284,28 +253,6 @@ class _Card:
             denoising_steps=self.denoising_steps, autoreset_mode="Disabled", ends=False,
             horizon=max(self.system.horizon, STEPS + 1),
         )  # fmt: skip
-
-    def _real(
-        self, kept: Kept, what: str, cases: Cases, state: np.ndarray, other: int
-    ) -> tuple[list[Gradients], np.ndarray]:
-        config, many = self.config, self.config.noises
-        seeds = [(config.seed, other * many + i) for i in range(many)]
-        tried = trials(cases, state, seeds)
-        found = kept.known(what, tried)
-        if found:
-            print(f"{what}: {len(found)} of {len(tried)} are in {kept.file}")
-        todo = tried[len(found) :]
-        cores = min(os.cpu_count() or 1, max(1, len(todo) // (8 * many)))
-        run = real_gradients(
-            self.system, cases.dataset.spec.env_id, todo, self.deltas,
-            workers=config.workers or cores,
-        )  # fmt: skip
-        unit = "state" if many == 1 else "noisy state"
-        with Bar(total=len(tried), initial=len(found), desc=what, unit=unit) as bar:
-            for one in kept.added(what, run):
-                found.append(one)
-                bar.update()
-        return averaged(found, many)
 
     def _parts(self, env: DreamVectorEnv, what: str, chosen: np.ndarray) -> Iterator[Cases]:
         """As many as there are environments, which are then where these begin."""
@@ -433,12 +380,10 @@ def _card(config: GradientCard) -> _Card:
         first, count=config.states, reach=max(config.deltas), seed=config.seed,
         shown=max(HISTORY, model.spec.prefill), felt=model.spec.proprio_size > 0,
     )  # fmt: skip
-    real = RealSystem(system, first.spec.env_id, sorted(set(config.deltas)))
-    if not real.noisy and (config.noises > 1 or not isinstance(posed, Nudging)):
-        raise ValueError(
-            f"noises is {config.noises}, but nothing in the real system {system.name!r} is random, "
-            "expected 1, and a probe that nudges states"
-        )
+    real = Asking.checked(
+        system, first.spec.env_id, posed, sorted(set(config.deltas)), noises=config.noises,
+        workers=config.workers, seed=config.seed,
+    )  # fmt: skip
     assert config.fitted is not None
     linear = fit_linear_probe(
         posed, model.local_model, Dataset.open(config.fitted), windows=config.windows,
