@@ -35,17 +35,10 @@ from wm_gym.evaluation.gradients_dream import (
     dream_gradients,
     hook_gradients,
 )
-from wm_gym.evaluation.gradients_real import real_gradients
-from wm_gym.evaluation.linear_probe import (
-    HISTORY,
-    LinearProbe,
-    check_probed,
-    filtered,
-    pose_of,
-    regressed,
-)
+from wm_gym.evaluation.gradients_real import averaged, real_gradients, trials
+from wm_gym.evaluation.linear_probe import HISTORY, LinearProbe, filtered, regressed
 from wm_gym.evaluation.local_report import POSTERIOR, PRIOR, STILL, local_figures, local_report
-from wm_gym.evaluation.probes import probe_of
+from wm_gym.evaluation.probes import posed_of, probe_of, quantities
 from wm_gym.evaluation.refreshing import (
     logged_transitions,
     practice,
@@ -56,7 +49,9 @@ from wm_gym.evaluation.refreshing import (
 from wm_gym.programs.gradients import GradientCard, gradients
 from wm_gym.systems import DOT, PUSH_T
 
-PROBE = probe_of(PUSH_T)
+PROBE, POSED = probe_of(PUSH_T), posed_of(PUSH_T)
+pose_of = POSED.pose_of
+TURN = 2 * np.pi * 60
 DELTAS = (0.02, 0.04)
 
 
@@ -77,6 +72,7 @@ def random_probe(world_model, seed=0):
     generator = torch.Generator().manual_seed(seed)
     size = world_model.local_model.feature_size
     return LinearProbe(
+        posed=POSED,
         weight=torch.randn(size, 6, generator=generator),
         offset=torch.randn(6, generator=generator),
     )
@@ -120,7 +116,7 @@ def test_differences_of_a_quadratic_are_its_gradient():
         pose = torch.stack([tried[t, ..., 0], tried[t, ..., 1] * 2, tried[t].sum(-1)], dim=-1)
         return rewards(tried)[t:].permute(1, 2, 0).numpy(), pose.numpy()[None]
 
-    ((near, far),) = central_differences(perturbed, (0.1, 0.5), 2)
+    ((near, far),) = central_differences(perturbed, (0.1, 0.5), 2, turn=TURN)
     for i, h in enumerate(HORIZONS):
         (expected,) = torch.autograd.grad(rewards(action)[:h].sum(), action)
         for found in (near, far):
@@ -139,13 +135,14 @@ def test_differences_of_an_angle_do_not_see_its_cut():
         pose = np.stack([angle * 0, angle * 0, 60 * angle], axis=-1)[None]
         return np.zeros((1, len(shift), STEPS - t)), pose[None]
 
-    ((found,),) = central_differences(perturbed, (0.1,), 2)
+    ((found,),) = central_differences(perturbed, (0.1,), 2, turn=TURN)
     np.testing.assert_allclose(found.pose[0, 2], [30.0, 0.0], atol=1e-2)
 
 
 def test_the_real_system_s_differences_are_those_of_two_futures(dataset):
     cases = choose_cases(dataset, count=6, reach=0.2, seed=0)
-    (found,), touched = real_gradients(PUSH_T, cases, cases.state, (0.2,))
+    tried = trials(cases, cases.state)
+    (found,), touched = averaged(list(real_gradients(PUSH_T, "Real-PushT-v0", tried, (0.2,))), 1)
     simulator = PUSH_T.make_simulator()
 
     def future(start, action):
@@ -243,7 +240,7 @@ def test_a_probe_of_features_that_say_the_state_reads_it():
     said = np.concatenate([state[:, :2] / 99, pose_of(state)[:, :2] / 99, np.cos(angle),
                            np.sin(angle)], axis=1)  # fmt: skip
     features = torch.from_numpy(said @ rng.normal(size=(6, 6)) + 3).float()
-    probe = regressed(features, state)
+    probe = regressed(POSED, features, state)
     for name, error in PROBE.errors(probe.state(features), state).items():
         assert np.median(error) < 0.5, name
     pose = probe.pose(features).numpy()
@@ -266,6 +263,7 @@ def measured(ours, reference, again, contact, diffusion=None):
     both = {0.1: reference}
     return Measured(
         contact=contact,
+        quantities=quantities(POSED),
         surrogate={0: ours},
         diffusion=ours if diffusion is None else diffusion,
         differences={REAL: both, DREAM: both, READ: both},
@@ -274,11 +272,11 @@ def measured(ours, reference, again, contact, diffusion=None):
     )
 
 
-def line_of(lines, ours=SURROGATE, reference=REAL, horizon=None, contact=True):
+def line_of(lines, ours=SURROGATE, reference=REAL, quantity="pose", contact=True):
     (found,) = [
         line
         for line in lines
-        if (line.ours, line.reference, line.horizon) == (ours, reference, horizon)
+        if (line.ours, line.reference, line.quantity) == (ours, reference, quantity)
         and line.contact == contact
     ]
     return found
@@ -328,7 +326,7 @@ def test_aims_are_met_or_missed_by_what_is_measured():
         assert len(found) == 4 + 2 * (1 + len(HORIZONS))
         of_pose = [aim for aim in found if aim.name.startswith("pose")]
         assert [aim.met for aim in of_pose] == [met] * 4
-    mean = cosines(bad, SURROGATE, REAL, delta=0.1, refreshes=0, horizon=None, contact=True).mean()
+    mean = cosines(bad, SURROGATE, REAL, delta=0.1, refreshes=0, what="pose", contact=True).mean()
     assert 0.3 < mean < 0.9
 
 
@@ -407,8 +405,12 @@ def test_what_cannot_be_measured_is_refused(world_model, dataset, tmp_path):
         GradientCard(world_model="push-t", deltas=(0.7,))
     with pytest.raises(ValueError, match="refreshes are"):
         GradientCard(world_model="push-t", refreshes=(-1,))
-    with pytest.raises(ValueError, match=r"'Dot' has the state .* block's pose"):
-        check_probed(DOT)
+    with pytest.raises(ValueError, match=r"'Dot' has no probe that says what a pose is"):
+        posed_of(DOT)
+    with pytest.raises(ValueError, match=r"'PushT' has the state .* begins with"):
+        posed_of(replace(PUSH_T, state_names=("tool_x", "tool_y", "x", *PUSH_T.state_names[3:])))
+    with pytest.raises(ValueError, match="workers is 0"):
+        GradientCard(world_model="push-t", workers=0)
     recipe = Recipe(env_id="Real-PushT-v0", episodes=1, steps=20)
     assert list(collect_episodes(recipe, tmp_path / "short", workers=1))
     short = Dataset.open(tmp_path / "short")

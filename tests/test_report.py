@@ -105,7 +105,8 @@ def write_gradients(folder, card):
     average = Average(median=INTERVAL, mean=INTERVAL)
     comparisons = [
         Comparison(
-            ours=ours, reference=reference, horizon=horizon, delta=0.1, contact=contact,
+            ours=ours, reference=reference, horizon=horizon,
+            quantity="pose" if horizon is None else None, delta=0.1, contact=contact,
             refreshes=0 if ours == "surrogate" else None, count=10, excluded=1, floor=0.1,
             reference_norm=1.0, cosine=average if horizon != 2 else None,
             sign_agreement=average, relative_norm=average,

@@ -1,6 +1,6 @@
 """Gradients to be compared: of which states, and what finite differences make of a rollout.
 
-    pose     ∂(x, y, 60·angle of the block after one step) / ∂ action
+    pose     ∂(what a system calls its pose, after one step) / ∂ action
     total    ∂(r₀ + … + r_{h−1}) / ∂ (a₀, …, a_{h−1})                     h in `HORIZONS`
 
 Central differences (f(a + δ eₖ) − f(a − δ eₖ)) / 2δ begin where the perturbed action is taken: what
@@ -8,19 +8,19 @@ was before is the same for both.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 
 from wm_gym.data import Dataset
-from wm_gym.evaluation.linear_probe import HISTORY, LEVER
+from wm_gym.evaluation.linear_probe import HISTORY
+from wm_gym.types import PROPRIO
 
 HORIZONS = (1, 2, 4, 8, 16)
 STEPS = HORIZONS[-1]
 
 _SPREAD = 0.1
-_TURN = 2 * np.pi * LEVER
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,11 +34,14 @@ class Cases:
     action: Float32[np.ndarray, "t b a"]
     """As logged, but kept so far from the box's edges that each can be moved either way."""
 
+    felt: bool = False
+    """Whether dreams are told proprioception, too."""
+
     def __len__(self) -> int:
         return int(self.rows.shape[1])
 
     def at(self, chosen: Int[np.ndarray, "n"] | slice) -> "Cases":
-        return Cases(dataset=self.dataset, rows=self.rows[:, chosen], action=self.action[:, chosen])
+        return replace(self, rows=self.rows[:, chosen], action=self.action[:, chosen])
 
     @property
     def state(self) -> Float[np.ndarray, "b s"]:
@@ -48,20 +51,26 @@ class Cases:
     @property
     def start(self) -> dict[str, np.ndarray]:
         """As reset's options."""
-        rows = self.rows.T
+        rows, proprio = self.rows.T, self.dataset.proprio
         frames: UInt8[np.ndarray, "n h w c"] = self.dataset.frames(rows.ravel())
+        felt = {} if proprio is None or not self.felt else {PROPRIO: proprio[rows]}
         return {
             "frames": frames.reshape(*rows.shape, *self.dataset.spec.picture),
             "actions": self.dataset.action[rows[:, :-1]],
+            **felt,
         }
 
 
-def choose_cases(dataset: Dataset, *, count: int, reach: float, seed: int) -> Cases:
-    """Half of them begin with a step in contact, as logged; as far as there are."""
+def choose_cases(
+    dataset: Dataset, *, count: int, reach: float, seed: int, shown: int = HISTORY,
+    felt: bool = False,
+) -> Cases:  # fmt: skip
+    """Half of them begin with a step in contact, as logged; as far as there are. Dreams are shown
+    so many frames."""
     for name in ("state", "contact"):
         if name not in dataset.spec.facts:
             raise ValueError(f"{dataset.folder} does not log {name!r}, which gradients need")
-    length, rng = HISTORY + STEPS, np.random.default_rng(seed)
+    length, rng = shown + STEPS, np.random.default_rng(seed)
     index = dataset.index[dataset.index["length"] >= length]
     if not len(index):
         raise ValueError(
@@ -70,12 +79,13 @@ def choose_cases(dataset: Dataset, *, count: int, reach: float, seed: int) -> Ca
         )
     first = [np.arange(e["start"], e["start"] + e["length"] - length + 1) for e in index]
     windows = rng.permutation(np.concatenate(first))
-    touched = dataset.fact("contact")[windows + HISTORY].astype(bool)
+    touched = dataset.fact("contact")[windows + shown].astype(bool)
     half = windows[touched][: count // 2]
     chosen = np.sort(np.concatenate([half, windows[~touched][: count - len(half)]]))
-    rows = chosen + np.arange(HISTORY)[:, None]
+    rows = chosen + np.arange(shown)[:, None]
     action = dataset.action[rows[-1] + np.arange(STEPS)[:, None]]
-    return Cases(dataset=dataset, rows=rows, action=_movable(action, 1 - reach, rng))
+    moved = _movable(action, 1 - reach, rng)
+    return Cases(dataset=dataset, rows=rows, action=moved, felt=felt)
 
 
 def _movable(
@@ -91,17 +101,17 @@ def _movable(
 class Gradients:
     """Of some states, from one source. NaN where a source cannot tell."""
 
-    pose: Float[np.ndarray, "b 3 a"]
+    pose: Float[np.ndarray, "b p a"]
     total: Float[np.ndarray, "b h t a"]
     """By horizon; 0 for actions beyond it."""
 
     def at(self, chosen: Int[np.ndarray, "n"] | Bool[np.ndarray, "b"] | slice) -> "Gradients":
         return Gradients(pose=self.pose[chosen], total=self.total[chosen])
 
-    def of(self, horizon: int | None) -> Float[np.ndarray, "b n"]:
-        """A vector each: of the return over this horizon, or of the pose."""
+    def of(self, horizon: int | None, rows: slice = slice(None)) -> Float[np.ndarray, "b n"]:
+        """A vector each: of the return over this horizon, or of these numbers of the pose."""
         if horizon is None:
-            return self.pose.reshape(len(self.pose), -1)
+            return self.pose[:, rows].reshape(len(self.pose), -1)
         total = self.total[:, HORIZONS.index(horizon), :horizon]
         return total.reshape(len(total), -1)
 
@@ -112,6 +122,14 @@ class Gradients:
             total=np.concatenate([part.total for part in parts]),
         )
 
+    @classmethod
+    def mean(cls, parts: "Sequence[Gradients]") -> "Gradients":
+        """Of several estimates of the same states."""
+        return cls(
+            pose=np.mean([part.pose for part in parts], axis=0),
+            total=np.mean([part.total for part in parts], axis=0),
+        )
+
 
 def offsets(deltas: Sequence[float], action_size: int) -> Float32[np.ndarray, "p a"]:
     """What is added to an action, for each δ, each of its numbers, forth and back."""
@@ -119,21 +137,22 @@ def offsets(deltas: Sequence[float], action_size: int) -> Float32[np.ndarray, "p
     return (np.array(deltas)[:, None, None, None] * way).reshape(-1, action_size).astype(np.float32)
 
 
-Perturbed = Callable[[int], tuple[Float[np.ndarray, "b p u"], Float[np.ndarray, "r b p 3"]]]
-"""Rewards from step t on with its action perturbed, and block poses after that step, as some
+Perturbed = Callable[[int], tuple[Float[np.ndarray, "b p u"], Float[np.ndarray, "r b p n"]]]
+"""Rewards from step t on with its action perturbed, and poses after that step, as some
 readers see them."""
 
 
 def central_differences(
-    perturbed: Perturbed, deltas: Sequence[float], action_size: int
+    perturbed: Perturbed, deltas: Sequence[float], action_size: int, *, turn: float
 ) -> list[list[Gradients]]:
-    """For each reader and each δ; readers differ in the pose alone."""
-    poses: list[Float[np.ndarray, "b d a 3"]] = []
+    """For each reader and each δ; readers differ in the pose alone, whose last number is an angle
+    that is the same after a turn."""
+    poses: list[Float[np.ndarray, "b d a n"]] = []
     totals: list[np.ndarray] = []
     for t in range(STEPS):
         rewards, seen = perturbed(t)
         if t == 0:
-            poses = [_slopes(_unwrapped(one, deltas, action_size), deltas) for one in seen]
+            poses = [_slopes(_unwrapped(one, deltas, action_size, turn), deltas) for one in seen]
         returns = np.cumsum(rewards, axis=2)
         slope = _slopes(_paired(returns, deltas, action_size), deltas)  # b d a u
         totals.append(np.pad(slope, [(0, 0)] * 3 + [(t, 0)]))
@@ -152,12 +171,12 @@ def _paired(
 
 
 def _unwrapped(
-    pose: Float[np.ndarray, "b p 3"], deltas: Sequence[float], action_size: int
-) -> Float[np.ndarray, "b d a 2 3"]:
+    pose: Float[np.ndarray, "b p n"], deltas: Sequence[float], action_size: int, turn: float
+) -> Float[np.ndarray, "b d a 2 n"]:
     """With angles on the same side of the cut."""
     paired = _paired(pose, deltas, action_size).copy()
-    forth, back = paired[..., 0, 2], paired[..., 1, 2]
-    paired[..., 0, 2] = back + np.remainder(forth - back + _TURN / 2, _TURN) - _TURN / 2
+    forth, back = paired[..., 0, -1], paired[..., 1, -1]
+    paired[..., 0, -1] = back + np.remainder(forth - back + turn / 2, turn) - turn / 2
     return paired
 
 

@@ -17,8 +17,14 @@ the same dreams, poses read off the filter's features."""
 AIM_DELTA = 0.1
 """What aims are about."""
 
+What = str | int
+"""Of what a gradient is: a quantity after one step, or the return over so many."""
+
 LEAST = 1e-4
-"""No floor is below this: smaller slopes, in px or rewards, drown in float32's rounding."""
+"""No floor is below this: smaller slopes, in px, metres or rewards, drown in float32's rounding."""
+
+POSE = "pose"
+"""The quantity of a system that has but one."""
 
 _POSE_AIMS = {DREAM: 0.9, REAL: 0.8}
 _RETURN_AIM = 8, 0.6
@@ -31,6 +37,9 @@ class Measured:
     contact: Bool[np.ndarray, "b"]
     """Whether the tool touches the block in the first step, in the real system."""
 
+    quantities: Mapping[str, slice]
+    """Of the next step, each compared by itself: which of the pose's numbers they are."""
+
     surrogate: Mapping[int, Gradients]
     """By number of refreshes."""
 
@@ -39,8 +48,8 @@ class Measured:
     """Of each system, by δ."""
 
     repeated: Mapping[str, Mapping[float, tuple[Gradients, Gradients]]]
-    """Some of them, and those again: with other noise in the dream, and in the real system from
-    starts that a picture hardly tells apart."""
+    """Some of them, and those again: with other noise in the dream, and in the real system too, or
+    from starts that a picture hardly tells apart."""
 
     repeated_contact: Bool[np.ndarray, "n"]
 
@@ -50,7 +59,10 @@ class Comparison:
     ours: str
     reference: str
     horizon: int | None
-    """Steps of the return; None for the block's pose after one step."""
+    """Steps of the return; None for something after one step."""
+
+    quantity: str | None
+    """What it is, then."""
 
     delta: float | None
     """None where the reference is no difference."""
@@ -78,6 +90,27 @@ class Comparison:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Floor:
+    """How a system's differences agree with themselves: nobody's can agree better with them.
+
+    Of two estimates that agree with cosine c, a gradient that is right agrees with either by
+    about √c, and with their mean by √(2c / (1 + c))."""
+
+    system: str
+    horizon: int | None
+    quantity: str | None
+    delta: float
+    contact: bool
+    count: int
+    """States that comparisons are of: where the difference is above what repeats differ by."""
+
+    excluded: int
+    cosine: Average | None
+    every: Average | None
+    """Of all states that can be told, whether they count or not."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Aim:
     name: str
     wanted: str
@@ -91,21 +124,60 @@ class Aim:
 def compare(measured: Measured, *, seed: int) -> list[Comparison]:
     """All pairs, horizons, δ; in contact and out of it; by number of refreshes."""
     return [
-        _comparison(measured, ours, refreshes, reference, horizon, delta, contact, seed)
+        _comparison(measured, ours, refreshes, reference, what, delta, contact, seed)
         for ours, refreshes in _sources(measured)
         for reference, delta in _references(measured, ours)
-        for horizon in (None, *HORIZONS)
+        for what in _every(measured)
         for contact in (True, False)
-        if horizon is None or READ not in (ours, reference)
+        if isinstance(what, str) or READ not in (ours, reference)
     ]
+
+
+def _every(measured: Measured) -> list[What]:
+    return [*measured.quantities, *HORIZONS]
+
+
+def floors(measured: Measured, *, seed: int) -> list[Floor]:
+    return [
+        _own_floor(measured, system, what, delta, contact, seed)
+        for system in (REAL, DREAM)
+        for delta in measured.repeated[system]
+        for what in _every(measured)
+        for contact in (True, False)
+    ]
+
+
+def _own_floor(
+    measured: Measured, system: str, what: What, delta: float, contact: bool, seed: int
+) -> Floor:
+    once, again = (_of(measured, each, what) for each in measured.repeated[system][delta])
+    mean = np.linalg.norm((once + again) / 2, axis=1)
+    known = np.isfinite(mean) & (measured.repeated_contact == contact)
+    with np.errstate(invalid="ignore"):
+        kept = known & (mean > _floor(measured, system, what, delta, contact))
+    cosine, every = (
+        average(_cosine(once[here], again[here]), seed=seed) if here.sum() > 1 else None
+        for here in (kept, known)
+    )
+    return Floor(
+        system=system,
+        horizon=what if isinstance(what, int) else None,
+        quantity=what if isinstance(what, str) else None,
+        delta=delta,
+        contact=contact,
+        count=int(kept.sum()),
+        excluded=int((measured.repeated_contact == contact).sum() - kept.sum()),
+        cosine=cosine,
+        every=every,
+    )
 
 
 def cosines(
     measured: Measured, ours: str, reference: str, *, delta: float | None, refreshes: int,
-    horizon: int | None, contact: bool,
+    what: What, contact: bool,
 ) -> Float[np.ndarray, "n"]:  # fmt: skip
     """Of the states that count."""
-    a, b, kept = _pair(measured, ours, refreshes, reference, horizon, delta, contact)
+    a, b, kept = _pair(measured, ours, refreshes, reference, what, delta, contact)
     return _cosine(a[kept], b[kept])
 
 
@@ -116,21 +188,21 @@ def aims(measured: Measured, comparisons: Sequence[Comparison], *, seed: int) ->
     found = []
     for refreshes in measured.surrogate:
         lines = {
-            (line.reference, line.horizon): line.cosine
+            (line.reference, line.horizon or line.quantity): line.cosine
             for line in comparisons
             if (line.ours, line.refreshes, line.delta) == (SURROGATE, refreshes, AIM_DELTA)
             and line.contact
         }
         for reference, least in _POSE_AIMS.items():
-            cosine = lines[reference, None]
+            cosine = lines[reference, POSE]
             found.append(_aim(f"pose, cosine to the {reference}'s", least, refreshes, cosine))
         horizon, least = _RETURN_AIM
         for reference in (DREAM, REAL):
             name = f"return over {horizon}, cosine to the {reference}'s"
             found.append(_aim(name, least, refreshes, lines[reference, horizon]))
         for reference in (DREAM, REAL):
-            for h in (None, *HORIZONS):
-                found.append(_no_worse(measured, reference, h, refreshes, seed))
+            for what in (POSE, *HORIZONS):
+                found.append(_no_worse(measured, reference, what, refreshes, seed))
     return found
 
 
@@ -140,21 +212,19 @@ def _aim(name: str, least: float, refreshes: int, cosine: Average | None) -> Aim
     return Aim(name=name, wanted=f"≥ {least}", refreshes=refreshes, found=found, met=met)
 
 
-def _no_worse(
-    measured: Measured, reference: str, horizon: int | None, refreshes: int, seed: int
-) -> Aim:
+def _no_worse(measured: Measured, reference: str, what: What, refreshes: int, seed: int) -> Aim:
     """The median of differences state by state; a hundredth does not count."""
     ours, theirs = (
         cosines(
-            measured, source, reference, delta=AIM_DELTA, refreshes=refreshes, horizon=horizon,
+            measured, source, reference, delta=AIM_DELTA, refreshes=refreshes, what=what,
             contact=True,
         )
         for source in (SURROGATE, DIFFUSION)
     )  # fmt: skip
-    what = "pose" if horizon is None else f"return over {horizon}"
+    said = what if isinstance(what, str) else f"return over {what}"
     better = average(ours - theirs, seed=seed).median if len(ours) > 1 else None
     return Aim(
-        name=f"{what}, cosine to the {reference}'s less that of diffusion",
+        name=f"{said}, cosine to the {reference}'s less that of diffusion",
         wanted="≥ −0.01",
         refreshes=refreshes,
         found=better,
@@ -184,12 +254,12 @@ def _comparison(
     ours: str,
     refreshes: int | None,
     reference: str,
-    horizon: int | None,
+    what: What,
     delta: float | None,
     contact: bool,
     seed: int,
 ) -> Comparison:
-    a, b, kept = _pair(measured, ours, refreshes, reference, horizon, delta, contact)
+    a, b, kept = _pair(measured, ours, refreshes, reference, what, delta, contact)
     group = measured.contact == contact
     a, b, enough = a[kept], b[kept], kept.sum() > 1
     size = np.linalg.norm(b, axis=1)
@@ -198,13 +268,14 @@ def _comparison(
     return Comparison(
         ours=ours,
         reference=reference,
-        horizon=horizon,
+        horizon=what if isinstance(what, int) else None,
+        quantity=what if isinstance(what, str) else None,
         delta=delta,
         contact=contact,
         refreshes=refreshes,
         count=int(kept.sum()),
         excluded=int(group.sum() - kept.sum()),
-        floor=_floor(measured, reference, horizon, delta, contact),
+        floor=_floor(measured, reference, what, delta, contact),
         reference_norm=float(np.median(size)) if enough else 0.0,
         cosine=average(_cosine(a, b), seed=seed) if enough else None,
         sign_agreement=average(same, seed=seed) if enough else None,
@@ -217,33 +288,39 @@ def _pair(
     ours: str,
     refreshes: int | None,
     reference: str,
-    horizon: int | None,
+    what: What,
     delta: float | None,
     contact: bool,
 ) -> tuple[Float[np.ndarray, "b n"], Float[np.ndarray, "b n"], Bool[np.ndarray, "b"]]:
     """Vectors of one source and of another, and which of them count: as the reference says."""
-    b = _vectors(measured, reference, refreshes, horizon, delta)
-    a = _vectors(measured, ours, refreshes, horizon, delta)
+    b = _vectors(measured, reference, refreshes, what, delta)
+    a = _vectors(measured, ours, refreshes, what, delta)
     with np.errstate(invalid="ignore"):
-        above = np.linalg.norm(b, axis=1) > _floor(measured, reference, horizon, delta, contact)
+        above = np.linalg.norm(b, axis=1) > _floor(measured, reference, what, delta, contact)
     known = np.isfinite(a).all(1) & np.isfinite(b).all(1)
     return a, b, above & known & (measured.contact == contact)
 
 
 def _vectors(
-    measured: Measured, source: str, refreshes: int | None, horizon: int | None, delta: float | None
+    measured: Measured, source: str, refreshes: int | None, what: What, delta: float | None
 ) -> Float[np.ndarray, "b n"]:
     if source == SURROGATE:
         assert refreshes is not None
-        return measured.surrogate[refreshes].of(horizon)
+        return _of(measured, measured.surrogate[refreshes], what)
     if source == DIFFUSION:
-        return measured.diffusion.of(horizon)
+        return _of(measured, measured.diffusion, what)
     assert delta is not None
-    return measured.differences[source][delta].of(horizon)
+    return _of(measured, measured.differences[source][delta], what)
+
+
+def _of(measured: Measured, gradients: Gradients, what: What) -> Float[np.ndarray, "b n"]:
+    if isinstance(what, str):
+        return gradients.of(None, measured.quantities[what])
+    return gradients.of(what)
 
 
 def _floor(
-    measured: Measured, reference: str, horizon: int | None, delta: float | None, contact: bool
+    measured: Measured, reference: str, what: What, delta: float | None, contact: bool
 ) -> float:
     """Of what back-propagation gives: that of the dream's differences, at the middle δ."""
     if reference == DIFFUSION:
@@ -251,7 +328,7 @@ def _floor(
         reference, delta = DREAM, deltas[len(deltas) // 2]
     assert delta is not None
     once, again = measured.repeated[reference][delta]
-    off = np.linalg.norm(once.of(horizon) - again.of(horizon), axis=1)
+    off = np.linalg.norm(_of(measured, once, what) - _of(measured, again, what), axis=1)
     off = off[(measured.repeated_contact == contact) & np.isfinite(off)]
     return max(float(np.median(off)), LEAST) if len(off) else LEAST
 

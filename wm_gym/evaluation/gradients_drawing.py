@@ -65,17 +65,20 @@ def _draw_panel(axes: Axes, lines: Sequence[Comparison]) -> None:
 
 
 def draw_one_step(measured: Measured, *, delta: float) -> Figure:
-    """Histograms of the pose's cosines to each system's differences."""
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    """Histograms of cosines to each system's differences: a row for each quantity."""
+    rows = len(measured.quantities)
+    figure = Figure(figsize=(9, 3.5 * rows), layout="constrained")
     refreshes = next(iter(measured.surrogate))
-    for one, reference in zip(figure.subplots(1, 2, sharey=True), (REAL, DREAM), strict=True):
-        for contact, side in _SIDE.items():
-            found = cosines(
-                measured, SURROGATE, reference, delta=delta, refreshes=refreshes, horizon=None,
-                contact=contact,
-            )  # fmt: skip
-            bins = np.linspace(-1, 1, 41)
-            one.hist(found.clip(-1, 1), bins, alpha=0.6, label=f"{side}: {len(found)} states")
-        one.set(title=f"surrogate to {reference}", xlabel="cosine, pose after one step")
-        one.legend(fontsize="small", loc="upper left")
+    axes = figure.subplots(rows, 2, squeeze=False, sharey="row")
+    for what, row in zip(measured.quantities, axes, strict=True):
+        for one, reference in zip(row, (REAL, DREAM), strict=True):
+            for contact, side in _SIDE.items():
+                found = cosines(
+                    measured, SURROGATE, reference, delta=delta, refreshes=refreshes, what=what,
+                    contact=contact,
+                )  # fmt: skip
+                bins = np.linspace(-1, 1, 41)
+                one.hist(found.clip(-1, 1), bins, alpha=0.6, label=f"{side}: {len(found)} states")
+            one.set(title=f"surrogate to {reference}", xlabel=f"cosine, {what} after one step")
+            one.legend(fontsize="small", loc="upper left")
     return figure

@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
 from wm_gym.envs.dream import DreamVectorEnv
 from wm_gym.envs.dreams import Dreams
 from wm_gym.evaluation.gradients import HORIZONS, Gradients, central_differences, offsets
-from wm_gym.evaluation.linear_probe import LinearProbe, pose_of
-from wm_gym.evaluation.probes import Probe
+from wm_gym.evaluation.linear_probe import LinearProbe
+from wm_gym.evaluation.probes import Posed, Probe
 from wm_gym.models import trees
 from wm_gym.models.colours import to_colour
 from wm_gym.models.noise import shaped_noise
@@ -52,10 +52,11 @@ def dream_gradients(
     deltas: Sequence[float],
     *,
     denoising_steps: int,
-    probe: Probe,
+    probe: Probe | None,
     linear: LinearProbe,
 ) -> tuple[list[Gradients], list[Gradients]]:
     """For each δ: with poses read off the painted frames, and off the features by a linear probe.
+    Without a probe of frames, nothing is read off them.
 
     All perturbed dreams have the noise of the unperturbed one.
     """
@@ -71,7 +72,7 @@ def dream_gradients(
 
     def perturbed(t: int) -> tuple[np.ndarray, np.ndarray]:
         state, rewards = _repeated(nominal[t], copies), []
-        poses = np.zeros((2, 0, 3))
+        poses = np.zeros((2, 0, 0))
         for u in range(t, len(action)):
             taken = _repeated(acted[u], copies)
             taken = taken + shift.repeat(len(start.key), 1) if u == t else taken
@@ -82,34 +83,46 @@ def dream_gradients(
                 features = _repeated(start.features, copies)
                 poses = _poses(model, probe, linear, features, taken, state)
         return np.stack(rewards, axis=-1), poses.reshape(
-            len(poses), poses.shape[1] // copies, copies, 3
+            len(poses), poses.shape[1] // copies, copies, poses.shape[2]
         )
 
-    seen, read = central_differences(perturbed, deltas, model.spec.action_size)
+    turn = 2 * np.pi * linear.posed.LEVER
+    seen, read = central_differences(perturbed, deltas, model.spec.action_size, turn=turn)
     return seen, read
 
 
 def _poses(
     model: WorldModel,
-    probe: Probe,
+    probe: Probe | None,
     linear: LinearProbe,
     features: Float[Tensor, "n f"],
     action: Float[Tensor, "n a"],
     state: Any,
-) -> Float[np.ndarray, "r=2 n 3"]:
-    """NaN where a frame does not show the block whole."""
+) -> Float[np.ndarray, "r=2 n p"]:
+    """NaN where a frame does not show it."""
     seen, read = [], []
     for here in torch.split(torch.arange(len(action)), 256):
         painted = model.decode(trees.rows(state, here))
         frames = to_colour(painted.frames)
-        reading = probe.read_state(frames.cpu().numpy())
-        whole = (reading.residual < probe.WHOLE)[:, None]
-        seen.append(np.where(whole, pose_of(reading.state), np.nan))
         local_model = model.local_model
         embedding = local_model.embed(frames, painted.proprio)
         after = local_model.follow(features[here], action[here], embedding)
         read.append(linear.pose(after).double().cpu().numpy())
+        seen.append(_seen(probe, linear.posed, frames.cpu().numpy(), like=read[-1]))
     return np.stack([np.concatenate(seen), np.concatenate(read)])
+
+
+def _seen(
+    probe: Probe | None,
+    posed: Posed,
+    frames: UInt8[np.ndarray, "n h w c"],
+    *,
+    like: Float[np.ndarray, "n p"],
+) -> Float[np.ndarray, "n p"]:
+    if probe is None:
+        return np.full_like(like, np.nan)
+    reading = probe.read_state(frames)
+    return np.where(posed.shown(frames, reading.residual), posed.pose_of(reading.state), np.nan)
 
 
 def _repeated(tree: Tree, copies: int) -> Tree:

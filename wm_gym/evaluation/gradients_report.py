@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from wm_gym.evaluation.gradients_card import Aim, Comparison
+from wm_gym.evaluation.gradients_card import Aim, Comparison, Floor
 from wm_gym.evaluation.local_report import Line
 from wm_gym.evaluation.refreshing import Refreshed
 from wm_gym.evaluation.statistics import Average, Interval
@@ -48,7 +48,7 @@ def comparison_text(comparisons: Iterable[Comparison]) -> str:
     )  # fmt: skip
     rows = [
         (
-            f"{_what(line.horizon)}: {_source(line)} to {line.reference}",
+            f"{_what(line)}: {_source(line)} to {line.reference}",
             "" if line.delta is None else f"{line.delta:g}",
             "in" if line.contact else "out",
             str(line.count),
@@ -59,6 +59,28 @@ def comparison_text(comparisons: Iterable[Comparison]) -> str:
             _median(line.relative_norm),
         )
         for line in comparisons
+    ]
+    return table(head, rows)
+
+
+def floors_text(floors: Iterable[Floor]) -> str:
+    """How a system agrees with itself."""
+    head = (
+        "gradient of", "δ", "contact", "states", "excluded", "cosine: median", "mean",
+        "of all states: median",
+    )  # fmt: skip
+    rows = [
+        (
+            f"{_what(line)}: {line.system} to itself",
+            f"{line.delta:g}",
+            "in" if line.contact else "out",
+            str(line.count),
+            str(line.excluded),
+            _median(line.cosine),
+            _mean(line.cosine),
+            _median(line.every),
+        )
+        for line in floors
     ]
     return table(head, rows)
 
@@ -97,8 +119,8 @@ def _source(line: Comparison) -> str:
     return line.ours if not line.refreshes else f"{line.ours} after {line.refreshes} refreshes"
 
 
-def _what(horizon: int | None) -> str:
-    return "pose" if horizon is None else f"return {horizon}"
+def _what(line: Comparison | Floor) -> str:
+    return f"return {line.horizon}" if line.quantity is None else line.quantity
 
 
 def _within(line: Line) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wm_gym.data import Dataset, Windows
 from wm_gym.evaluation.linear_probe import HISTORY, LinearProbe, filtered
-from wm_gym.evaluation.probes import Probe
+from wm_gym.evaluation.probes import Errors
 from wm_gym.evaluation.statistics import Spread, spread
 from wm_gym.models.protocol import LocalModel
 
@@ -45,7 +45,7 @@ class Line:
 
 def local_figures(
     local_model: LocalModel,
-    probe: Probe,
+    probe: Errors,
     linear: LinearProbe,
     dataset: Dataset,
     *,
@@ -67,7 +67,7 @@ def local_figures(
 @torch.no_grad()
 def _figures(
     local_model: LocalModel,
-    probe: Probe,
+    probe: Errors,
     linear: LinearProbe,
     dataset: Dataset,
     rows: Int[np.ndarray, "t b"],

@@ -59,6 +59,60 @@ class Nudging(Probe, Protocol):
 
 
 @runtime_checkable
+class Posed(Errors, Protocol):
+    """A module that says of what the gradients of a step are, its *pose*: some places, and last an
+    angle. And how many states, distances and noises it takes to measure them in its real system.
+
+    What a linear map reads off features are its *targets*: among them the places as they are, and
+    cosine and sine of the angle.
+    """
+
+    STATE: tuple[str, ...]
+    """What a state has to begin with."""
+
+    POSE: Mapping[str, int]
+    """How many of the pose's numbers each quantity has, in order; each is compared by itself."""
+
+    PLACES: slice
+    """The places, among the targets."""
+
+    ANGLE: tuple[int, int]
+    """Its cosine and its sine, among them."""
+
+    LEVER: float
+    """What an angle is multiplied by."""
+
+    FITTED: str
+    """Name of the dataset that the linear map is fitted to, usually."""
+
+    STATES: int
+    DELTAS: tuple[float, ...]
+    NOISES: int
+    """Usual numbers; noises are of each of two estimates in a state."""
+
+    REPEATED: int
+    """Of how many states one is measured again, for the floor."""
+
+    AIMED: bool
+    """Whether the card's aims, which were set for Push-T, are its own."""
+
+    def pose_of(self, state: Float[np.ndarray, "*n s"], /) -> Float[np.ndarray, "*n p"]:
+        """Of true states, or of what a probe read."""
+
+    def targets(self, state: Float[np.ndarray, "n s"], /) -> Float[np.ndarray, "n d"]: ...
+
+    def state_read(
+        self, said: Float[np.ndarray, "n d"], pose: Float[np.ndarray, "n p"], /
+    ) -> Float[np.ndarray, "n s"]:
+        """A state that errors are told of, of targets and the pose that they make."""
+
+    def shown(
+        self, frames: UInt8[np.ndarray, "n h w c"], residual: Float[np.ndarray, "n"], /
+    ) -> Bool[np.ndarray, "n p"]:
+        """What of the pose these frames show at all; the residual is a reading's."""
+
+
+@runtime_checkable
 class Looking(Errors, Protocol):
     """Where frames do not always show what they are asked for. What cannot be told is NaN."""
 
@@ -97,6 +151,30 @@ def probe_of(system: System) -> Probe | None:
 def lesson_of(system: System) -> Lesson | None:
     module = _module(system)
     return module if isinstance(module, Lesson) else None
+
+
+def posed_of(system: System) -> Posed:
+    module = _module(system)
+    if not isinstance(module, Posed):
+        raise ValueError(
+            f"the system {system.name!r} has no probe that says what a pose is, expected a "
+            "`wm_gym.evaluation.probes.Posed`: gradients of a step are of poses"
+        )
+    if system.state_names[: len(module.STATE)] != module.STATE:
+        raise ValueError(
+            f"the system {system.name!r} has the state {system.state_names}, expected one that "
+            f"begins with {module.STATE}: gradients are of a pose"
+        )
+    return module
+
+
+def quantities(posed: Posed) -> dict[str, slice]:
+    """Which of a pose's numbers each of them is."""
+    ends = np.cumsum(list(posed.POSE.values())).tolist()
+    return {
+        name: slice(end - size, end)
+        for (name, size), end in zip(posed.POSE.items(), ends, strict=True)
+    }
 
 
 def units_of(system: System) -> Mapping[str, str]:

@@ -20,25 +20,28 @@ from wm_gym.evaluation.gradients_card import (
     REAL,
     Aim,
     Comparison,
+    Floor,
     Measured,
     aims,
     compare,
+    floors,
 )
 from wm_gym.evaluation.gradients_drawing import draw_cosines, draw_one_step
 from wm_gym.evaluation.gradients_dream import (
     dream_gradients,
     hook_gradients,
 )
-from wm_gym.evaluation.gradients_real import real_gradients
 from wm_gym.evaluation.gradients_report import (
     aims_text,
     comparison_text,
+    floors_text,
     local_text,
     refreshed_text,
 )
-from wm_gym.evaluation.linear_probe import LinearProbe, check_probed, fit_linear_probe
+from wm_gym.evaluation.learned_probe import LearnedProbeConfig
+from wm_gym.evaluation.linear_probe import HISTORY, LinearProbe, fit_linear_probe
 from wm_gym.evaluation.local_report import Line, local_figures, local_report
-from wm_gym.evaluation.probes import Nudging, probe_of
+from wm_gym.evaluation.probes import Posed, Probe, posed_of, quantities
 from wm_gym.evaluation.refreshing import (
     Refreshed,
     logged_transitions,
@@ -49,7 +52,9 @@ from wm_gym.evaluation.refreshing import (
 )
 from wm_gym.models.world_model import WorldModel
 from wm_gym.numbers import check_least
-from wm_gym.programs.evaluate import facts_of, open_datasets
+from wm_gym.programs.evaluate import OTHER_DATA, facts_of, open_datasets
+from wm_gym.programs.evaluate_scenarios import found_probe
+from wm_gym.programs.gradients_real import Asking
 from wm_gym.programs.machine import machine
 from wm_gym.programs.options import check_denoising_steps
 from wm_gym.programs.progress import Bar, each
@@ -62,9 +67,6 @@ DATA = ("play=data/push-t-test", "human=data/human")
 AT_ONCE = 50
 """States that are dreamt of together."""
 
-REPEATED = 3
-"""Every third state is measured again, for the floor."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class GradientCard:
@@ -74,20 +76,41 @@ class GradientCard:
     data: tuple[str, ...] = DATA
     """Datasets that it never learned from, each as name=folder; gradients are of the first."""
 
-    fitted: Path = Path("data/push-t-play")
-    """Dataset that a linear reading of positions from features is fitted to."""
+    logs: Path = Path("data")
+    """Folder with the datasets that readings of positions learn from, each under the name that
+    `wm-gym collect` has for it."""
+
+    fitted: Path | None = None
+    """Dataset that a linear reading of positions from features is fitted to; without it the
+    system's play, in that folder."""
+
+    probes: Path = Path("out/probes")
+    """Folder where probes that learned to read frames are kept."""
+
+    probe_updates: int = 2500
+    """Optimiser steps of a probe, where a system's needs to learn."""
 
     out: Path = Path("out/gradients")
     """Folder for figures, tables and pictures."""
 
-    states: int = 600
-    """How many states to measure gradients in, about half of them in contact."""
+    states: int = 0
+    """How many states to measure gradients in, about half of them in contact; 0: as many as the
+    system asks for."""
 
     windows: int = 1000
     """How many stretches of 16 frames to fit to, and of each dataset to measure errors on."""
 
-    deltas: tuple[float, ...] = (0.05, 0.1, 0.2)
-    """How far actions in [−1, 1] are moved for finite differences, one or more distances."""
+    deltas: tuple[float, ...] = ()
+    """How far actions in [−1, 1] are moved for finite differences, one or more distances; without
+    any those that the system asks for."""
+
+    noises: int = 0
+    """Under how many seeds of the real system's own noise slopes are averaged, for each of two
+    estimates; 0: as many as the system asks for."""
+
+    workers: int | None = None
+    """Processes that share the real system's states; without it one for each core, and no more
+    than one for eight states."""
 
     refreshes: tuple[int, ...] = (0,)
     """Measure gradients after the local model has learned further this many times, each."""
@@ -103,30 +126,51 @@ class GradientCard:
 
     def __post_init__(self) -> None:
         for name in ("states", "windows"):
-            if getattr(self, name) < 2:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 2")
-        if not self.deltas or not all(0 < delta <= 0.5 for delta in self.deltas):
+            least = getattr(self, name)
+            if least < 2 and (name, least) != ("states", 0):
+                raise ValueError(f"{name} is {least}, expected at least 2")
+        if not all(0 < delta <= 0.5 for delta in self.deltas):
             raise ValueError(f"deltas are {self.deltas}, expected numbers above 0 and up to 0.5")
         if not self.refreshes or min(self.refreshes) < 0:
             raise ValueError(f"refreshes are {self.refreshes}, expected numbers of 0 or more")
         check_denoising_steps(self.denoising_steps)
-        check_least(0, seed=self.seed)
+        check_least(0, seed=self.seed, noises=self.noises)
+        check_least(1, probe_updates=self.probe_updates)
+        if self.workers is not None:
+            check_least(1, workers=self.workers)
+
+    def settled(self, posed: Posed) -> "GradientCard":
+        """With the system's own numbers where none are asked for."""
+        return replace(
+            self,
+            states=self.states or posed.STATES,
+            deltas=self.deltas or posed.DELTAS,
+            noises=self.noises or posed.NOISES,
+            fitted=self.fitted or self.logs / posed.FITTED,
+        )
 
 
 @tyro.conf.configure(tyro.conf.OmitArgPrefixes)
 def gradients(config: GradientCard) -> None:
     """Compare gradients with finite differences; prints tables, writes figures and pictures."""
     card = _card(config)
+    config = card.config
     report = card.local_report()
     print(local_text(report), end="\n\n")
     measured = card.measured()
     comparisons = compare(measured, seed=config.seed)
-    found = aims(measured, comparisons, seed=config.seed)
+    floor = floors(measured, seed=config.seed)
+    found = aims(measured, comparisons, seed=config.seed) if card.posed.AIMED else []
     shown = [c for c in comparisons if c.contact and c.delta in (None, card.shown_delta)]
     print(comparison_text(shown), end="\n\n")
-    print(aims_text(found) if found else f"aims are of δ = {AIM_DELTA}, which was not asked for")
-    print(f"\n{refreshed_text(card.learned)}")
-    card.write(report, measured, comparisons, found)
+    if card.real.noisy:
+        print(floors_text(each for each in floor if each.system == REAL), end="\n\n")
+    if found:
+        print(aims_text(found), end="\n\n")
+    elif card.posed.AIMED:
+        print(f"aims are of δ = {AIM_DELTA}, which was not asked for", end="\n\n")
+    print(refreshed_text(card.learned))
+    card.write(report, measured, comparisons, floor, found)
     print(f"\nfigures:  {config.out / 'gradients.json'}, {config.out / 'gradients.md'}")
     print(f"pictures: {config.out / 'cosines.png'}, {config.out / 'one_step.png'}")
 
@@ -135,7 +179,11 @@ def gradients(config: GradientCard) -> None:
 class _Card:
     config: GradientCard
     system: System
-    probe: Nudging
+    posed: Posed
+    probe: Probe | None
+    """What reads positions off frames, if there is one."""
+
+    real: Asking
     model: WorldModel
     datasets: dict[str, Dataset]
     cases: Cases
@@ -150,7 +198,7 @@ class _Card:
     @property
     def shown_delta(self) -> float:
         deltas = self.deltas
-        return AIM_DELTA if AIM_DELTA in deltas else deltas[len(deltas) // 2]
+        return AIM_DELTA if AIM_DELTA in deltas else deltas[(len(deltas) - 1) // 2]
 
     @property
     def denoising_steps(self) -> int:
@@ -160,43 +208,43 @@ class _Card:
         found = {}
         for name, dataset in self.datasets.items():
             figures = local_figures(
-                self.model.local_model, self.probe, self.linear, dataset,
+                self.model.local_model, self.posed, self.linear, dataset,
                 windows=self.config.windows, seed=self.config.seed,
             )  # fmt: skip
             bar = each(figures, desc=f"local model on {name}", unit="part")
-            found[name] = local_report(list(bar), self.probe.UNITS, seed=self.config.seed)
+            found[name] = local_report(list(bar), self.posed.UNITS, seed=self.config.seed)
         return found
 
     def measured(self) -> Measured:
         """Of all sources; each state of each as one tick of a bar."""
-        again = np.arange(0, len(self.cases), REPEATED)
-        real, touched = self._real("real system", self.cases, self.cases.state)
-        rng = np.random.default_rng(self.config.seed)
-        some = self.cases.at(again)
-        nudged, _ = self._real("real system, nudged", some, self.probe.nudged(some.state, rng))
+        again = np.arange(0, len(self.cases), self.posed.REPEATED)
+        real = self.real.card(self.cases, again, self.config.out)
         env = self._env()
         seen, read = self._dream(env, "dream", np.arange(len(self.cases)), 0)
         seen_again, read_again = self._dream(env, "dream, other noise", again, 1)
         diffusion = self._hook(env, "diffusion")
         surrogate = dict(self._surrogate(env))
 
+        def by_delta(found: Sequence[Gradients]) -> dict[float, Gradients]:
+            return dict(zip(self.deltas, found, strict=True))
+
         def repeats(
             once: Sequence[Gradients], more: Sequence[Gradients]
         ) -> dict[float, tuple[Gradients, Gradients]]:
-            pairs = zip((each.at(again) for each in once), more, strict=True)
-            return dict(zip(self.deltas, pairs, strict=True))
+            return dict(zip(self.deltas, zip(once, more, strict=True), strict=True))
 
-        by_system = {REAL: (real, nudged), DREAM: (seen, seen_again), READ: (read, read_again)}
         return Measured(
-            contact=touched,
+            contact=real.touched,
+            quantities=quantities(self.posed),
             surrogate=surrogate,
             diffusion=diffusion,
-            differences={
-                name: dict(zip(self.deltas, once, strict=True))
-                for name, (once, _) in by_system.items()
+            differences={REAL: by_delta(real.best), DREAM: by_delta(seen), READ: by_delta(read)},
+            repeated={
+                REAL: repeats(real.once, real.again),
+                DREAM: repeats([each.at(again) for each in seen], seen_again),
+                READ: repeats([each.at(again) for each in read], read_again),
             },
-            repeated={name: repeats(*both) for name, both in by_system.items()},
-            repeated_contact=touched[again],
+            repeated_contact=real.touched[again],
         )
 
     def _env(self) -> DreamVectorEnv:
@@ -205,18 +253,6 @@ class _Card:
             denoising_steps=self.denoising_steps, autoreset_mode="Disabled", ends=False,
             horizon=max(self.system.horizon, STEPS + 1),
         )  # fmt: skip
-
-    def _real(
-        self, what: str, cases: Cases, state: np.ndarray
-    ) -> tuple[list[Gradients], np.ndarray]:
-        found, touched = [], []
-        for i in each(range(len(cases)), desc=what, unit="state"):
-            one = slice(i, i + 1)
-            by_delta, touch = real_gradients(self.system, cases.at(one), state[one], self.deltas)
-            found.append(by_delta)
-            touched.append(touch)
-        joined = [Gradients.joined(each) for each in zip(*found, strict=True)]
-        return joined, np.concatenate(touched)
 
     def _parts(self, env: DreamVectorEnv, what: str, chosen: np.ndarray) -> Iterator[Cases]:
         """As many as there are environments, which are then where these begin."""
@@ -287,12 +323,14 @@ class _Card:
         report: dict[str, list[Line]],
         measured: Measured,
         comparisons: list[Comparison],
+        floor: list[Floor],
         found: list[Aim],
     ) -> None:
         out, config = self.config.out, self.config
+        paths = {name: str(getattr(config, name)) for name in ("out", "logs", "fitted", "probes")}
         figures = {
             "machine": machine(),
-            "settings": {**asdict(config), "out": str(out), "fitted": str(config.fitted)},
+            "settings": {**asdict(config), **paths},
             "model": asdict(self.model.card),
             "datasets": {
                 name: facts_of(dataset, self.model) for name, dataset in self.datasets.items()
@@ -300,12 +338,14 @@ class _Card:
             "states": {"all": len(self.cases), "in_contact": int(measured.contact.sum())},
             "local_model": {name: [asdict(line) for line in its] for name, its in report.items()},
             "comparisons": [asdict(line) for line in comparisons],
+            "floors": [asdict(line) for line in floor],
             "aims": [asdict(aim) for aim in found],
             "refreshing": [asdict(line) for line in self.learned],
         }
         texts = [
-            local_text(report), comparison_text(comparisons), aims_text(found),
-            refreshed_text(self.learned),
+            local_text(report), comparison_text(comparisons),
+            *([floors_text(floor)] if self.real.noisy else []),
+            *([aims_text(found)] if self.posed.AIMED else []), refreshed_text(self.learned),
         ]  # fmt: skip
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / "gradients.json", json.dumps(figures, indent=1).encode())
@@ -325,21 +365,33 @@ def _card(config: GradientCard) -> _Card:
     device = torch.device(auto if config.device == "auto" else config.device)
     model = WorldModel.from_pretrained(config.world_model).to(device).cast(torch.float32)
     system = model.system
-    probe = probe_of(system)
-    if not isinstance(probe, Nudging) or not system.simulators:
+    if system.probe is None or not system.simulators:
         raise ValueError(
             f"{config.world_model} dreams of {system.name!r}, which has no probe or no simulator "
             "here, expected a registered system with both, logged as it was registered: gradients "
             "are compared with the real system's. `wm-gym evaluate` needs neither"
         )
-    check_probed(system)
-    datasets = open_datasets(config.data, DATA, model)
+    posed = posed_of(system)
+    config = config.settled(posed)
+    usual = OTHER_DATA.get(system.name, DATA)
+    datasets = open_datasets(usual if config.data == DATA else config.data, usual, model)
     first = next(iter(datasets.values()))
-    reach = max(config.deltas)
-    cases = choose_cases(first, count=config.states, reach=reach, seed=config.seed)
-    fitted = Dataset.open(config.fitted)
-    linear = fit_linear_probe(model.local_model, fitted, windows=config.windows, seed=config.seed)
+    cases = choose_cases(
+        first, count=config.states, reach=max(config.deltas), seed=config.seed,
+        shown=max(HISTORY, model.spec.prefill), felt=model.spec.proprio_size > 0,
+    )  # fmt: skip
+    real = Asking.checked(
+        system, first.spec.env_id, posed, sorted(set(config.deltas)), noises=config.noises,
+        workers=config.workers, seed=config.seed,
+    )  # fmt: skip
+    assert config.fitted is not None
+    linear = fit_linear_probe(
+        posed, model.local_model, Dataset.open(config.fitted), windows=config.windows,
+        seed=config.seed,
+    )  # fmt: skip
+    learning = LearnedProbeConfig(updates=config.probe_updates)
     return _Card(
-        config=config, system=system, probe=probe, model=model, datasets=datasets, cases=cases,
-        linear=linear,
+        config=config, system=system, posed=posed, real=real, model=model, datasets=datasets,
+        cases=cases, linear=linear,
+        probe=found_probe(system, config.logs, config.probes, learning),
     )  # fmt: skip

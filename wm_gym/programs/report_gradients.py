@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from wm_gym.evaluation.gradients_card import AIM_DELTA, DIFFUSION, DREAM, REAL, SURROGATE
+from wm_gym.evaluation.gradients_card import AIM_DELTA, DIFFUSION, DREAM, POSE, REAL, SURROGATE
 from wm_gym.programs.report_html import (
     NOTHING,
     Child,
@@ -76,19 +76,20 @@ class _Card:
 
     def __init__(self, content: Json) -> None:
         deltas = sorted(content["settings"]["deltas"])
-        self.delta = AIM_DELTA if AIM_DELTA in deltas else deltas[len(deltas) // 2]
+        self.delta = AIM_DELTA if AIM_DELTA in deltas else deltas[(len(deltas) - 1) // 2]
         lines: Sequence[Json] = content["comparisons"]
         self.refreshes = min(line["refreshes"] for line in lines if line["refreshes"] is not None)
         self.lines = {
-            (line["ours"], line["reference"], line["horizon"], line["contact"]): line
+            (line["ours"], line["reference"], _what(line), line["contact"]): line
             for line in lines
             if line["delta"] == self.delta and line["refreshes"] in (None, self.refreshes)
         }
-        horizons = {key[2] for key in self.lines}
-        self.horizons: list[int] = sorted(h for h in horizons if h is not None)
+        every = dict.fromkeys(key[2] for key in self.lines)
+        self.horizons = sorted(what for what in every if isinstance(what, int))
+        self.quantities = [what for what in every if isinstance(what, str)]
 
-    def line(self, ours: str, reference: str, horizon: int | None, contact: bool) -> Json | None:
-        return self.lines.get((ours, reference, horizon, contact))
+    def line(self, ours: str, reference: str, what: str | int, contact: bool) -> Json | None:
+        return self.lines.get((ours, reference, what, contact))
 
     def charts(self) -> list[Chart]:
         charts = [
@@ -118,19 +119,19 @@ class _Card:
     def table(self, contact: bool, average: str) -> Html:
         head = ["gradient of", "states", *_NAMES.values()]
         caption = f"Cosines {SIDES[contact]}, δ = {self.delta:g}: {average}s"
-        return table(caption, head, {"": [self._row(h, contact, average) for h in self._all]})
+        return table(caption, head, {"": [self._row(each, contact, average) for each in self._all]})
 
     @property
-    def _all(self) -> list[int | None]:
-        return [None, *self.horizons]
+    def _all(self) -> list[str | int]:
+        return [*self.quantities, *self.horizons]
 
-    def _row(self, horizon: int | None, contact: bool, average: str) -> list[Child]:
-        what = {None: "the block's next pose", 1: "the next reward"}
-        cells: list[Child] = [what.get(horizon, f"the sum of {horizon} rewards")]
-        first = self.line(SURROGATE, REAL, horizon, contact)
+    def _row(self, what: str | int, contact: bool, average: str) -> list[Child]:
+        said = f"the next {what}" if isinstance(what, str) else f"the sum of {what} rewards"
+        cells: list[Child] = [_SAID.get(what, said)]
+        first = self.line(SURROGATE, REAL, what, contact)
         cells.append(NOTHING if first is None else number(first["count"]))
         for ours, reference in _NAMES:
-            line = self.line(ours, reference, horizon, contact)
+            line = self.line(ours, reference, what, contact)
             cosine = None if line is None else line["cosine"]
             cells.append(with_interval(interval(cosine and cosine[average])))
         return cells
@@ -142,6 +143,15 @@ class _Card:
             for average in ("median", "mean")
             if (contact, average) != (True, "median")
         ]
+
+
+_SAID: dict[str | int, str] = {POSE: "the block's next pose", 1: "the next reward"}
+
+
+def _what(line: Json) -> str | int:
+    """Older ones do not say of what quantity they are."""
+    found: str | int = line["horizon"] or line.get("quantity", POSE)
+    return found
 
 
 _NAMES = {

@@ -47,6 +47,21 @@ UNITS = {"block_position": "px", "block_angle": "°", "tool_position": "px"}
 WRONG = ("block_position", 5.0)
 """With more of this error a frame is called wrong: about one pixel of the picture."""
 
+STATE = ("tool_x", "tool_y", "block_x", "block_y", "block_angle")
+
+POSE = {"pose": 3}
+"""What gradients of the next step are of: the block's, in px."""
+
+PLACES, ANGLE, LEVER = slice(2, 4), (4, 5), 60.0
+"""Board pixels: an angle counts as how far it moves a point this far from the centre."""
+
+FITTED = "push-t-play"
+
+STATES, DELTAS, NOISES, REPEATED = 600, (0.05, 0.1, 0.2), 1, 3
+"""Nothing here is random, so that every third state tells how much a nudge changes."""
+
+AIMED = True
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reading:
@@ -77,6 +92,36 @@ def errors(
         "block_angle": np.abs(np.degrees(turn)),
         "tool_position": np.hypot(*(state[:, :2] - truth[:, :2]).T),
     }
+
+
+def pose_of(state: Float[np.ndarray, "*n s"]) -> Float[np.ndarray, "*n 3"]:
+    """The block's centre of gravity x, y and 60·angle, all in px."""
+    centre = to_board(CENTRE[None], state[..., 2:5])[..., 0, :]
+    return np.concatenate([centre, LEVER * state[..., 4:5]], axis=-1)
+
+
+def targets(state: Float[np.ndarray, "n s"]) -> Float[np.ndarray, "n d=6"]:
+    """Tool x, y, centre of gravity x, y, and cosine and sine of the angle."""
+    angle = state[:, 4:5]
+    return np.concatenate(
+        [state[:, :2], pose_of(state)[:, :2], np.cos(angle), np.sin(angle)], axis=1
+    )
+
+
+def state_read(
+    said: Float[np.ndarray, "n d=6"], pose: Float[np.ndarray, "n 3"]
+) -> Float[np.ndarray, "n s=5"]:
+    """As the system's own: its block's origin is off its centre of gravity."""
+    turned = np.concatenate([np.zeros((len(pose), 2)), pose[:, 2:] / LEVER], axis=1)
+    origin = pose[:, :2] - to_board(CENTRE[None], turned)[:, 0]
+    return np.concatenate([said[:, :2], origin, turned[:, 2:]], axis=1)
+
+
+def shown(
+    frames: UInt8[np.ndarray, "n h w c"], residual: Float[np.ndarray, "n"]
+) -> Bool[np.ndarray, "n 3"]:
+    """All of the pose, where there is one whole T."""
+    return np.repeat((residual < WHOLE)[:, None], 3, axis=1)
 
 
 def nudged(state: Float[np.ndarray, "n s"], rng: np.random.Generator) -> Float[np.ndarray, "n s"]:
