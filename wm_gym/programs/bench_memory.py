@@ -159,9 +159,7 @@ def _after(model: WorldModel, frames: int) -> Step:
     return step
 
 
-def _aims(
-    speeds: dict[str, Speed], peer: str, curve: Curve, pasts: Pasts
-) -> list[dict[str, Any]]:
+def _aims(speeds: dict[str, Speed], peer: str, curve: Curve, pasts: Pasts) -> list[dict[str, Any]]:
     """As far as what they are of was measured."""
     found = []
     for obs_type, aim in {"latent": LATENTS, "pixels": PIXELS}.items():

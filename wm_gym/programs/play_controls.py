@@ -23,7 +23,7 @@ KEYS = {
 }
 """By the letters of a system's `keys`."""
 
-OPPOSITE = {one: other for pair in KEY_PAIRS for one, other in (pair, pair[::-1])}
+OPPOSITE = {pair[i]: pair[1 - i] for pair in KEY_PAIRS for i in (0, 1)}
 
 COMMANDS = {
     pygame.K_SPACE: "pause",
