@@ -17,8 +17,7 @@ from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 from wm_gym.conformance import check_vector_env
 from wm_gym.evaluation.judge import examine, first_frames
 from wm_gym.models import folder as model_folder
-from wm_gym.models.starts import Start, Starts
-from wm_gym.models.world_model import Card, WorldModel
+from wm_gym.models.world_model import WorldModel
 from wm_gym.programs.play import Player, opened
 from wm_gym.programs.play_session import Session
 from wm_gym.programs.report import Report, report
@@ -26,23 +25,6 @@ from wm_gym.systems import PUSH_CUBE
 
 ID, NAME = "WM-PushCube-v0", "push-cube"
 FELT = PUSH_CUBE.proprio_size
-
-
-def tiny_model():
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        both = memory_world.fresh(PUSH_CUBE.frame_shape, prefill=4, proprio_size=FELT)
-    rng = np.random.default_rng(0)
-    starts = [
-        Start(
-            frames=rng.integers(0, 256, (k, *PUSH_CUBE.frame_shape), dtype=np.uint8),
-            action=np.zeros((k - 1, 3), np.float32),
-            felt=rng.normal(size=(k, FELT)).astype(np.float32),
-        )
-        for k in (1, 4)
-    ]
-    model = WorldModel(*both, card=Card(system="PushCube"), starts=Starts.pack(starts))
-    return model.eval().requires_grad_(False)
 
 
 @pytest.fixture(
@@ -54,7 +36,7 @@ def packaged(request, tmp_path_factory):
         yield model_folder.PACKAGED / NAME
         return
     home = tmp_path_factory.mktemp("packaged")
-    tiny_model().save_pretrained(home / NAME)
+    memory_world.push_cube_model().save_pretrained(home / NAME)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model_folder, "PACKAGED", home)
         yield home / NAME
