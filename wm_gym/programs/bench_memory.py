@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import gymnasium as gym
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -132,10 +133,9 @@ def _curve(
 @torch.no_grad()
 def _after(model: WorldModel, frames: int) -> Step:
     """The step after so many frames, real and dreamt, again and again, with its picture."""
-    assert model.starts is not None
+    assert (starts := model.starts) is not None  # environments were made of it
     spec, rng = model.spec, torch.Generator().manual_seed(0)
-    longest = max(range(len(model.starts)), key=lambda i: len(model.starts[i].frames))
-    start = model.starts[longest]
+    start = starts[int(np.argmax(np.diff(starts.first)))]
     seen = min(frames, len(start.frames), spec.prefill)
     start = replace(
         start, frames=start.frames[-seen:], action=start.action[len(start.action) - seen + 1 :],

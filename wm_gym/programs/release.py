@@ -162,8 +162,8 @@ def _use(world_model: WorldModel) -> str:
     lines = [
         "* **Observations:** frames",
         f'  * `obs_type="latent"`: {size} numbers, what its filter makes of all that was seen',
-        f'  * `obs_type="dict"`: frames as `pixels`; {felt} numbers that the robot reports of itself',
-        "    as `agent_pos`",
+        f'  * `obs_type="dict"`: frames as `pixels`; as `agent_pos` {felt} numbers that the robot',
+        "    reports of itself",
         "* **Gradients:** `env.unwrapped.begin_window()`, then `step_with_grad` in place of `step`",
         "* **Many at once:** `gym.make_vec`",
         "* **By hand:** `wm-gym play WM-v0 --world-model path/to/this/folder`",
