@@ -133,8 +133,9 @@ def _curve(
 @torch.no_grad()
 def _after(model: WorldModel, frames: int) -> Step:
     """The step after so many frames, real and dreamt, again and again, with its picture."""
-    assert (starts := model.starts) is not None  # environments were made of it
-    spec, rng = model.spec, torch.Generator().manual_seed(0)
+    starts, spec = model.starts, model.spec
+    assert starts is not None  # environments were made of it
+    rng = torch.Generator().manual_seed(0)
     start = starts[int(np.argmax(np.diff(starts.first)))]
     seen = min(frames, len(start.frames), spec.prefill)
     start = replace(
