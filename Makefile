@@ -57,6 +57,7 @@ push-cube: $(INSTALLED)  ## what Real-PushCube-v0 needs: MuJoCo, a runtime, and 
 
 bench: $(INSTALLED)  ## speed, on this machine
 	$(BIN)/wm-gym bench --parts systems loading dream compiled profile gradient --out out/bench.json
+	$(BIN)/wm-gym bench --parts memory profile --world-model push-cube --out out/bench_memory.json
 
 soak: $(INSTALLED)  ## a million dreamt steps: nothing breaks, memory stays flat
 	$(BIN)/wm-gym soak

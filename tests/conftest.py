@@ -17,6 +17,7 @@ import jaxtyping
 import pytest
 import torch
 
+from wm_gym.models.folder import packaged_names
 from wm_gym.systems import PUSH_CUBE
 
 torch.set_num_threads(1)
@@ -41,16 +42,20 @@ def _missing():
 
 
 def pytest_runtest_setup(item):
+    if item.get_closest_marker("packaged") and "push-cube" not in packaged_names():
+        pytest.skip("the world model push-cube is not packaged")
     if item.get_closest_marker("mujoco") and (missing := _missing()):
         pytest.skip(missing)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Where MuJoCo is required, as in CI, a test of it that was skipped has failed."""
+    """Where MuJoCo or the model is required, as in CI, a test of it that was skipped has failed."""
     report = yield
-    required = os.environ.get("WM_GYM_REQUIRE_MUJOCO", "") not in ("", "0")
-    if report.skipped and required and item.get_closest_marker("mujoco"):
-        report.outcome = "failed"
-        report.longrepr = f"skipped, where WM_GYM_REQUIRE_MUJOCO is set: {report.longrepr}"
+    for marker in ("mujoco", "packaged"):
+        switch = f"WM_GYM_REQUIRE_{marker.upper()}"
+        required = os.environ.get(switch, "") not in ("", "0")
+        if report.skipped and required and item.get_closest_marker(marker):
+            report.outcome = "failed"
+            report.longrepr = f"skipped, where {switch} is set: {report.longrepr}"
     return report

@@ -1,5 +1,6 @@
 """Worlds with a memory, small enough to be made anew in every test."""
 
+import numpy as np
 import torch
 
 from wm_gym.models.logged import Logged
@@ -8,6 +9,9 @@ from wm_gym.models.memory.heads import Heads
 from wm_gym.models.memory.kind import assembled
 from wm_gym.models.memory.local_model import Follower
 from wm_gym.models.memory.tokenizer import Tokenizer
+from wm_gym.models.starts import Start, Starts
+from wm_gym.models.world_model import Card, WorldModel
+from wm_gym.systems import PUSH_CUBE
 
 
 def fresh(frame_shape, *, action_size=3, prefill=3, proprio_size=0, tasks=1, ends=True):
@@ -30,6 +34,25 @@ def fresh(frame_shape, *, action_size=3, prefill=3, proprio_size=0, tasks=1, end
             heads.end[-1].bias -= 1.0
     parts = {"tokenizer": tokenizer, "dynamics": dynamics, "heads": heads, "local_model": follower}
     return assembled(parts)
+
+
+def push_cube_model():
+    """Of Push Cube, to dream with at once."""
+    felt = PUSH_CUBE.proprio_size
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        both = fresh(PUSH_CUBE.frame_shape, prefill=4, proprio_size=felt)
+    rng = np.random.default_rng(0)
+    starts = [
+        Start(
+            frames=rng.integers(0, 256, (k, *PUSH_CUBE.frame_shape), dtype=np.uint8),
+            action=np.zeros((k - 1, 3), np.float32),
+            felt=rng.normal(size=(k, felt)).astype(np.float32),
+        )
+        for k in (1, 4)
+    ]
+    model = WorldModel(*both, card=Card(system="PushCube"), starts=Starts.pack(starts))
+    return model.eval().requires_grad_(False)
 
 
 def logged_of(local_model, *, windows=3, length=5):

@@ -3,18 +3,25 @@
 import json
 import math
 
+import memory_world
+import numpy as np
 import pytest
 import torch
 from tiny_world import make_world_model
 from torch import nn
 
-from wm_gym.programs import bench_dream, bench_gradient, bench_profile
+from wm_gym.models.starts import Start, Starts
+from wm_gym.models.world_model import Card, WorldModel
+from wm_gym.programs import bench_dream, bench_gradient, bench_memory, bench_profile
 from wm_gym.programs.bench import Bench, bench
-from wm_gym.programs.bench_diamond import SIDE, DiamondSized, dreaming, size_of
+from wm_gym.programs.bench_diamond import CONDITION, SIDE, DiamondSized, dreaming, size_of
 from wm_gym.programs.bench_dream import Dreams
 from wm_gym.programs.bench_gradient import MODES, Cost, Gradients, Group
+from wm_gym.programs.bench_memory import Pasts
 from wm_gym.programs.bench_timing import Speed, in_turns
 from wm_gym.programs.bench_windows import Window, _memory, made, memory_of, saving, step_of
+from wm_gym.programs.report import Report, report
+from wm_gym.systems import system_named
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +177,57 @@ def test_a_file_that_figures_cannot_go_to_is_refused_before_anything_is_measured
 def test_an_empty_grid_is_refused():
     with pytest.raises(ValueError, match="at least one"):
         Dreams(num_envs=())
+
+
+# What memory costs
+
+
+def test_a_step_is_measured_by_its_past_beside_a_network_that_is_told_as_much(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(bench_memory, "BATCH", 2)
+    record = system_named("Dot")
+    both = memory_world.fresh(record.frame_shape, prefill=3)
+    rng = np.random.default_rng(0)
+    starts = [
+        Start(
+            frames=rng.integers(0, 256, (k, *record.frame_shape), dtype=np.uint8),
+            action=np.zeros((k - 1, 3), np.float32),
+        )
+        for k in (1, 3)
+    ]
+    WorldModel(*both, card=Card(system="Dot"), starts=Starts.pack(starts)).save_pretrained(
+        tmp_path / "model"
+    )
+    out = tmp_path / "bench.json"
+    pasts = Pasts(pasts=(2, 5), memory_envs=(1, 2), told=5, told_batch=1)
+    dreams = Dreams(world_model=str(tmp_path / "model"))
+    bench(Bench(parts=("memory",), seconds=0.01, rounds=2, dreams=dreams, pasts=pasts, out=out))
+    found = json.loads(out.read_text())["memory"]
+    assert set(found["dreams"]) == {
+        "latent, 1", "pixels, 1", "latent, 2", "pixels, 2", "DIAMOND-sized, told 5 frames, 1",
+    }  # fmt: skip
+    assert [row["frames"] for row in found["by_past"]] == [2, 5]
+    assert all(row["ms"] > 0 < row["peer_ms"] for row in found["by_past"])
+    assert len(found["aims"]) == 6
+    printed = capsys.readouterr().out
+    for aim in found["aims"]:
+        assert f"{'met' if aim['met'] else 'missed':<8}{aim['aim']}: {aim['came']}" in printed
+    report(Report(world_model=str(tmp_path / "model"), bench=(out,), out=tmp_path / "page.html"))
+    assert "by the length of its past" in (tmp_path / "page.html").read_text()
+
+
+def test_a_frame_more_that_the_network_is_told_is_a_wider_first_layer():
+    sizes = [size_of(DiamondSized(context=k, side=96, action=3)) for k in (4, 5, 96)]
+    one = 3 * 64 * 9 + 3 * CONDITION  # its filters, and its action
+    assert sizes[1] - sizes[0] == one
+    assert sizes[2] - sizes[0] == 92 * one
+
+
+@pytest.mark.parametrize("pasts", [(4,), (32, 4), (4, 4)])
+def test_pasts_are_told_least_first(pasts):
+    with pytest.raises(ValueError, match="two or more numbers, least first"):
+        Pasts(pasts=pasts)
 
 
 # What gradients cost

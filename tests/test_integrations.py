@@ -7,6 +7,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 
 import gymnasium as gym
+import memory_world
 import numpy as np
 import pytest
 import torch
@@ -38,6 +39,17 @@ def test_stable_baselines3_trains(algorithm, obs_type, world_model, capsys):
     said = capsys.readouterr().out.splitlines()[-1]
     assert f", {algorithm}: 256 steps in " in said
     assert "; 1 episodes, reward a step " in said
+
+
+def test_stable_baselines3_trains_on_pictures_and_proprioception(tmp_path, capsys):
+    memory_world.push_cube_model().save_pretrained(tmp_path / "model")
+    sb3.main(
+        sb3.Settings(
+            obs_type="dict", total_timesteps=256, num_envs=4, env_id="WM-PushCube-v0",
+            world_model=str(tmp_path / "model"),
+        )
+    )  # fmt: skip
+    assert ", ppo: 256 steps in " in capsys.readouterr().out.splitlines()[-1]
 
 
 @pytest.mark.parametrize("obs_type", ["latent", "pixels"])

@@ -342,7 +342,7 @@ def test_a_dream_of_a_system_that_nobody_registered_is_played_alone(tmp_path):
     after(player, pygame.K_w, ticks=2)
     assert player.session.now.action[1] == 0.5  # more is up
     assert player.session.now.real is None
-    assert player.session.now.dream.coverage is None
+    assert player.session.now.dream.progress is None
     player.close()
 
 
@@ -360,7 +360,7 @@ def test_the_program_plays_until_the_window_is_closed(folder, tmp_path, capsys):
     play("WM-v0", world_model=folder, fps=20, out=tmp_path)
     thread.join()
     told = capsys.readouterr().out
-    assert "best coverage, real" in told
+    assert "best progress, real" in told
     assert f"video: {tmp_path / 'play-1.mp4'}" in told
     assert imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "play-1.mp4"))[0] > 1
 

@@ -31,7 +31,8 @@ from wm_gym.systems.push_cube.drive import (
     walk,
     walk_round,
 )
-from wm_gym.systems.push_cube.model import CUBE_COLOUR, WALL_COLOURS
+from wm_gym.systems.push_cube.model import CUBE_COLOUR, HALF, WALL_COLOURS
+from wm_gym.systems.push_cube.physics import shared
 from wm_gym.systems.push_cube.starts import APART, FROM_GOAL, START, draw_start
 from wm_gym.systems.push_cube.view import cube_pixels, in_view
 
@@ -168,6 +169,54 @@ def test_absences_begin_and_end_in_view():
     seen = np.array([0, 0, 1, 0, 0, 0, 1, 1, 0, 1, 0, 0], bool)
     assert absences(seen) == [3, 1]
     assert absences(~seen[:3]) == absences(seen[:2]) == []
+
+
+@mujoco
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("vx", 9.0), ("wz", -20.0), ("FL_hip_speed", 90.0), ("cube_vy", -9.0), ("cube_wx", 50.0)],
+)
+def test_a_speed_that_nothing_here_has_is_no_start(name, value):
+    env = gym.make(ENV_ID)
+    told = env.reset(seed=0)[1]["state"]
+    told[state.NAMES.index(name)] = value
+    with pytest.raises(ValueError, match=rf"options\['state'\] has {name} = {value}, expected fin"):
+        env.reset(seed=0, options={"state": told})
+
+
+@mujoco
+def test_the_fastest_start_stays_within_the_walls():
+    env = gym.make(ENV_ID, noise=False)
+    told = env.reset(seed=0)[1]["state"]
+    for sign in (1, -1):
+        told[:2], told[3:5] = sign * 2.4, 0.0
+        told[state.SPEEDS], told[state.CUBE_SPEEDS] = 3 * sign, 3 * sign
+        told[[23, 44]] = 0.0
+        now = env.reset(seed=0, options={"state": told})[1]["state"]
+        for _ in range(5):
+            _, _, over, _, info = env.step(np.zeros(3, np.float32))
+            now = info["state"]
+            assert np.abs(now[[0, 1, 3, 4]]).max() < HALF
+            if over:
+                break
+
+
+@mujoco
+def test_physics_that_give_up_leave_no_file_behind(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    physics, heard = shared(), []
+    physics.mujoco.set_mju_user_warning(heard.append)
+    try:
+        told = states(1)[0]
+        told[state.SPEEDS] = 1e9
+        after, _ = physics.walk(told, np.zeros(3), 3, None)
+        assert state.fallen(after)
+        assert physics.mujoco.get_mju_user_warning() is not None  # another's is left to it
+    finally:
+        physics.mujoco.set_mju_user_warning(None)
+    assert heard == []
+    physics.walk(told, np.zeros(3), 3, None)
+    assert list(tmp_path.iterdir()) == []
 
 
 # What is not installed

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from forked import run_python
 
+from wm_gym.models.folder import packaged_names
+from wm_gym.systems import packaged_dream
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 DOCUMENTS = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "LOG.md"]
@@ -23,13 +26,20 @@ def blocks(language):
 
 @pytest.mark.parametrize("code", list(blocks("python")))
 def test_it_runs(code, tmp_path):
-    needs = re.match(r"# needs (\w+)\n", code)
-    if needs and find_spec(needs[1]) is None:
+    needs = re.match(r"# needs ([\w-]+)\n", code)
+    if needs and not is_here(needs[1]):
         pytest.skip(f"{needs[1]} is not installed")
     script = tmp_path / "block.py"
     script.write_text(code)
     done = run_python("-W", "ignore", script, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def is_here(name):
+    """A package, or a packaged world model."""
+    if packaged_dream(name) is not None:
+        return name in packaged_names()
+    return find_spec(name) is not None
 
 
 @pytest.mark.parametrize("text", list(blocks("sh")))

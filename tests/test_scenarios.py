@@ -14,7 +14,7 @@ from wm_gym.data import Dataset, DatasetWriter
 from wm_gym.data.collect import Recipe, Source, collect_episodes
 from wm_gym.evaluation.choices import choices, dreamt_returns, true_returns
 from wm_gym.evaluation.learned_probe import LearnedProbeConfig, ProbeTraining, load_probe
-from wm_gym.evaluation.melting import Melting, bank_of, blurred, melting
+from wm_gym.evaluation.melting import Bank, Melting, bank_of, blurred, melting
 from wm_gym.evaluation.noisy_floor import (
     SHARPNESS,
     SPREAD,
@@ -277,6 +277,9 @@ def test_wrong_actions_are_worse_unless_nothing_moves(data, probe):
 
     assert at(15) > 1.5
     assert at(15, moves=False) == 1
+    alone = Takes.of(replace(takes.dataset, index=takes.dataset.index[:2]), 5)
+    with pytest.raises(ValueError, match="has 1 cases of two takes, expected two or more"):
+        next(shuffled(dreamer(), probe, alone))
 
 
 def test_samples_spread_by_the_noise_that_they_are_given(data, probe):
@@ -346,6 +349,12 @@ def test_a_melted_picture_is_caught_and_real_ones_pass(data):
     assert min(each.value for each in found.dream.values()) == 1
     assert found.real.value > 0.95
     assert found.blurred.value < 0.05
+
+
+def test_pictures_too_small_for_patches_are_refused():
+    frames = np.zeros((4, 24, 23, 3), np.uint8)
+    with pytest.raises(ValueError, match="frames are 24 × 23 pixels, expected 24 or more a side"):
+        Bank.of(frames, frames)
 
 
 # Statistics

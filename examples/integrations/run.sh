@@ -11,9 +11,13 @@ pip_args=${PIP_ARGS:-}
 declare -A needs=(
     [sb3]='.[baselines]' [sb3_sac]='.[baselines]' [single_file_ppo]='.[baselines]'
     [torchrl_ppo]='. torchrl' [tianshou_ppo]='.[test] tianshou' [skrl_ppo]='. skrl'
-    [rllib_ppo]='. ray[rllib]'
+    [rllib_ppo]='. ray[rllib]' [sb3_cube]='.[baselines]' [skrl_cube]='. skrl'
 )
-declare -A command=([sb3]='sb3.py' [sb3_sac]='sb3.py --algorithm sac')
+cube='--env-id WM-PushCube-v0 --world-model push-cube --total-timesteps 4096'
+declare -A command=(
+    [sb3]='sb3.py' [sb3_sac]='sb3.py --algorithm sac' [sb3_cube]="sb3.py --obs-type dict $cube"
+    [skrl_cube]="skrl_ppo.py $cube"
+)
 
 install() {  # an environment a constraints file, so those of Stable-Baselines3 share one
     local venv=$1 constraints=$2; shift 2
@@ -24,7 +28,7 @@ install() {  # an environment a constraints file, so those of Stable-Baselines3 
 
 run() {
     local name=$1 library=${1%_ppo} constraints log script begun=$SECONDS
-    case $name in sb3_sac | single_file_ppo) library=sb3 ;; esac
+    case $name in sb3_sac | sb3_cube | single_file_ppo) library=sb3 ;; skrl_cube) library=skrl ;; esac
     constraints=$here/constraints/$library.txt
     [ -e "$constraints" ] || constraints=constraints.txt  # the package's own dependencies
     read -r -a script <<<"${command[$name]:-$name.py}"
@@ -46,6 +50,7 @@ run() {
 
 mkdir -p "$root"
 failed=0
-[ $# -gt 0 ] || set -- sb3 sb3_sac single_file_ppo torchrl_ppo tianshou_ppo skrl_ppo rllib_ppo
+[ $# -gt 0 ] || set -- sb3 sb3_sac single_file_ppo torchrl_ppo tianshou_ppo skrl_ppo rllib_ppo \
+    sb3_cube skrl_cube
 for name in "$@"; do run "$name"; done
 exit $failed

@@ -3,6 +3,8 @@
 python examples/integrations/sb3.py                          # PPO on latents
 python examples/integrations/sb3.py --algorithm sac
 python examples/integrations/sb3.py --obs-type pixels        # with the library's own CNN
+python examples/integrations/sb3.py --obs-type dict \\
+    --env-id WM-PushCube-v0 --world-model push-cube          # pictures and proprioception
 """
 
 import time
@@ -23,7 +25,7 @@ from baselines import Sb3VecEnv
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     algorithm: Literal["ppo", "sac"] = "ppo"
-    obs_type: Literal["latent", "pixels"] = "latent"
+    obs_type: Literal["latent", "pixels", "dict"] = "latent"
     total_timesteps: int = 8192
     num_envs: int = 16
     """Dreams in one batch."""
@@ -46,8 +48,7 @@ def main(config: Settings) -> None:
         obs_type=config.obs_type, autoreset_mode="SameStep", staggered=True,
     )  # fmt: skip
     monitor = VecMonitor(Sb3VecEnv(envs))
-    pixels = config.obs_type == "pixels"
-    model = algorithm(config, VecNormalize(monitor, norm_obs=not pixels))
+    model = algorithm(config, normalised(monitor, config.obs_type))
     begun = time.perf_counter()
     model.learn(config.total_timesteps, log_interval=4)
     seconds = time.perf_counter() - begun
@@ -58,9 +59,19 @@ def main(config: Settings) -> None:
     )
 
 
+def normalised(envs: VecEnv, obs_type: str) -> VecNormalize:
+    """Rewards, and what is no picture: the library's networks divide those by 255 themselves."""
+    if obs_type == "dict":
+        return VecNormalize(envs, norm_obs_keys=["agent_pos"])
+    return VecNormalize(envs, norm_obs=obs_type == "latent")
+
+
+POLICIES = {"latent": "MlpPolicy", "pixels": "CnnPolicy", "dict": "MultiInputPolicy"}
+
+
 def algorithm(config: Settings, envs: VecEnv) -> PPO | SAC:
     """Rollouts and minibatches suit many environments; all else is the library's default."""
-    policy = "CnnPolicy" if config.obs_type == "pixels" else "MlpPolicy"
+    policy = POLICIES[config.obs_type]
     common: dict[str, Any] = {"verbose": 1, "seed": config.seed, "device": "cpu"}
     if config.algorithm == "ppo":
         return PPO(policy, envs, n_steps=32, batch_size=128, n_epochs=4, **common)

@@ -59,6 +59,11 @@ class DreamEnv(WorldEnv):
         super().__init__(world, rules, render_mode=render_mode)
 
     @property
+    def world_model(self) -> WorldModel:
+        """Which dreams."""
+        return self._hook.world.model
+
+    @property
     def dreams(self) -> Dreams:
         """All that the next steps depend on, as tensors."""
         return self._hook.world.now
@@ -135,6 +140,11 @@ class DreamVectorEnv(WorldVectorEnv):
     def can_terminate(self) -> bool:
         """Whether there can be any end but that of time."""
         return self._hook.world.ends or self._episodes.rules.terminate_on_success
+
+    @property
+    def world_model(self) -> WorldModel:
+        """Which dreams."""
+        return self._hook.world.model
 
     @property
     def dreams(self) -> Dreams:

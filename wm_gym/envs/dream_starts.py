@@ -11,7 +11,7 @@ from jaxtyping import Float32, Int
 from wm_gym.data import Dataset
 from wm_gym.models import trees
 from wm_gym.models.protocol import ModelSpec, Prefill
-from wm_gym.models.starts import Start
+from wm_gym.models.starts import Start, mean_proprio
 from wm_gym.types import PROPRIO
 
 
@@ -25,6 +25,9 @@ class StartSource(Protocol):
 
     def of_task(self, task: int) -> Int[np.ndarray, "n"]:
         """Which of them are of this task."""
+
+    def usual_proprio(self, size: int) -> Float32[np.ndarray, "p"]:
+        """So many numbers that stand in for proprioception which nobody tells: their mean here."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +58,10 @@ class LoggedStarts:
         """Windows of a model that knows one task are all of that."""
         of = self.dataset.index["task_index"] * (self.spec.tasks > 1)
         return np.flatnonzero(np.repeat(of, self._many()) == task)
+
+    def usual_proprio(self, size: int) -> Float32[np.ndarray, "p"]:
+        felt = self.dataset.proprio
+        return mean_proprio(felt, size)
 
 
 def logged_start(dataset: Dataset, spec: ModelSpec, rows: Int[np.ndarray, "k"]) -> Start:
@@ -108,11 +115,11 @@ def given_starts(
     *,
     frame_shape: tuple[int, ...],
     action_size: int,
-    proprio_size: int = 0,
+    usual_proprio: Float32[np.ndarray, "p"] | None = None,
     task: Sequence[int | None] = (),
 ) -> list[Start] | None:
     """What reset's options ask for: real frames, the actions between them, and proprioception
-    beside them; None if nothing."""
+    beside them, in place of which there may be the usual one; None if nothing."""
     unknown = set(options) - {"frames", "actions", PROPRIO}
     if unknown:
         raise ValueError(
@@ -138,7 +145,8 @@ def given_starts(
         )
     lead = (num_envs,) if many else ()
     action = _given_actions(options.get("actions"), (*lead, k - 1, action_size))
-    proprio = _given_proprio(options.get(PROPRIO), (*lead, k, proprio_size))
+    usual = np.zeros(0, np.float32) if usual_proprio is None else usual_proprio
+    proprio = _given_proprio(options.get(PROPRIO), (*lead, k), usual)
     told = (frames, action, proprio)
     each = list(zip(*told, strict=True)) if many else [told] * num_envs
     asked = [one or 0 for one in task] or [0] * num_envs
@@ -147,9 +155,12 @@ def given_starts(
     ]
 
 
-def _given_proprio(proprio: Any, expected: tuple[int, ...]) -> Float32[np.ndarray, "..."]:
-    if proprio is None or expected[-1] == 0:  # nobody knows, or nobody asks
-        return np.zeros(expected, np.float32)
+def _given_proprio(
+    proprio: Any, lead: tuple[int, ...], usual: Float32[np.ndarray, "p"]
+) -> Float32[np.ndarray, "..."]:
+    expected = (*lead, len(usual))
+    if proprio is None or not len(usual):  # nobody knows, or nobody asks
+        return np.broadcast_to(usual, expected).copy()
     array = _array(proprio, PROPRIO)
     if array.dtype.kind not in "fiu" or array.shape != expected or not np.isfinite(array).all():
         raise ValueError(

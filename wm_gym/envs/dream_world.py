@@ -150,7 +150,7 @@ class DreamWorld:
             )
         starts = given_starts(
             more, self.num_envs, frame_shape=self.system.frame_shape,
-            action_size=spec.action_size, proprio_size=spec.proprio_size, task=task,
+            action_size=spec.action_size, usual_proprio=self._usual_proprio, task=task,
         )  # fmt: skip
         if starts is None:
             for one in {each for each in task if each is not None}:
@@ -355,6 +355,10 @@ class DreamWorld:
             step=int(now.step[i]),
             model=self._fingerprint,
         )
+
+    @cached_property
+    def _usual_proprio(self) -> Float32[np.ndarray, "p"]:
+        return self._starts.usual_proprio(self.model.spec.proprio_size)
 
     @cached_property
     def _fingerprint(self) -> str:

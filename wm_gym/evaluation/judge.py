@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from jaxtyping import Bool, Float, Int
 
 from wm_gym.evaluation.statistics import Interval, crossed_interval, interquartile_mean, mean
+from wm_gym.types import PIXELS, PROPRIO
 
 THRESHOLDS = (0.80, 0.90, 0.95)
 """A success is an episode whose best coverage is above."""
@@ -83,12 +84,15 @@ def rounds(
 
 def first_frames(real: AnyVectorEnv, starts: Starts | None = None) -> Starts:
     """Lets a dream begin from the frame that `real` shows at each seed (and with its `starts`), so
-    that imagined and real episodes are pairs. It shows pixels and is as many environments as the
-    dream."""
+    that imagined and real episodes are pairs. It shows pixels, or with `obs_type="dict"` what it
+    feels too, and is as many environments as the dream."""
 
     def options(seeds: list[int]) -> dict[str, Any]:
         begun = None if starts is None else starts(seeds)
-        return {"frames": _reset(real)(seed=seeds, options=begun)[0][:, None]}
+        obs = _reset(real)(seed=seeds, options=begun)[0]
+        if isinstance(obs, dict):
+            return {"frames": obs[PIXELS][:, None], PROPRIO: obs[PROPRIO][:, None]}
+        return {"frames": obs[:, None]}
 
     return options
 

@@ -97,6 +97,11 @@ class Bank:
         cls, frames: UInt8[np.ndarray, "n h w c"], others: UInt8[np.ndarray, "m h w c"]
     ) -> "Bank":
         """Bounds are those of real frames of other episodes."""
+        if min(height_and_width := frames.shape[1:3]) < (least := _STRIDE + _PATCH):
+            raise ValueError(
+                f"frames are {' × '.join(map(str, height_and_width))} pixels, expected {least} or "
+                f"more a side: they are told by patches of {_PATCH}, cut anywhere within {_STRIDE}"
+            )
         rng = np.random.default_rng(0)
         shifted = np.stack([np.roll(f, rng.integers(_STRIDE, size=2), (0, 1)) for f in frames])
         cut = _patches(shifted[:, _STRIDE:, _STRIDE:]).flatten(0, 1)  # off what rolled around

@@ -31,6 +31,15 @@ def steps_of(takes: Takes) -> tuple[int, ...]:
     return steps
 
 
+def check_cases(takes: Takes) -> None:
+    """That there is another case's action for each."""
+    if (many := len(takes.pairs()[0])) < 2:
+        raise ValueError(
+            f"{takes.dataset.folder} has {many} cases of two takes, expected two or more: what is "
+            "dreamt under right actions is compared with another case's"
+        )
+
+
 def floor_plan(takes: Takes) -> Plan:
     """Of the first takes of all cases."""
     first, _ = takes.pairs()
@@ -105,6 +114,7 @@ def _spread_of_errors(
 def shuffled(dreamer: Dreamer, probe: Probe | None, takes: Takes) -> Iterator[Rollouts]:
     """Under the actions of the next case: how far off by right and by wrong ones."""
     whole, data = floor_plan(takes), takes.dataset
+    check_cases(takes)
     wrong = np.roll(data.action[whole.rows[whole.context - 1 : -1]], 1, axis=1)
     state, done = data.fact("state"), 0
     for plan in _parts(whole):

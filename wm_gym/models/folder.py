@@ -34,7 +34,7 @@ from wm_gym.models.kinds import DEFAULT, kind_named, kinds
 from wm_gym.models.logged import Logged
 from wm_gym.models.starts import Starts
 from wm_gym.models.world_model import Card, WorldModel
-from wm_gym.systems import Origin
+from wm_gym.systems import Origin, packaged_dream
 
 FORMAT = 2
 WORLD_MODEL = "world-model"
@@ -80,6 +80,11 @@ def located(name_or_path: str | Path, *, token: str | None = None) -> Path:
         return Path(name)
     if _HUB_ID.fullmatch(name) and not name.startswith(".") and ".." not in name:
         return _fetched(name, token)
+    if (dream := packaged_dream(name)) is not None:
+        raise FileNotFoundError(
+            f"the world model {name!r} of {dream} is not in this installation, which has "
+            f"{packaged_names()}: give world_model='path/to/folder', as `wm-gym train` writes one"
+        )
     raise FileNotFoundError(
         f"world_model {name!r} is no packaged name {packaged_names()}, no folder, "
         f"and no Hub id (user/repo@revision){_meant(name)}"

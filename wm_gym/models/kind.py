@@ -51,6 +51,9 @@ class Kind:
     """What a model card shows of a training: each stage's folder to the score that is drawn; where
     a log has none of it, to the next."""
 
+    unit: str = ""
+    """Of uncertainty, where it can be said in few words."""
+
     timed: Callable[[Any, Any], Sequence[tuple[object, str, str]]] = lambda *_: ()
     """What `wm-gym bench` times inside a step, of both models: an object, its method, a word."""
 

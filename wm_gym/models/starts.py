@@ -50,6 +50,10 @@ class Starts:
     task: Int[np.ndarray, "n0"] | None = None
     """Of each window; None: all are of the first."""
 
+    def usual_proprio(self, size: int) -> Float32[np.ndarray, "p"]:
+        """So many numbers that stand in for proprioception which nobody tells: their mean here."""
+        return mean_proprio(self.proprio, size)
+
     def __len__(self) -> int:
         return len(self.first) - 1
 
@@ -155,3 +159,10 @@ class Starts:
             proprio=np.concatenate([start.proprio for start in starts]) if feels else None,
             task=np.array([start.task for start in starts]) if several else None,
         )
+
+
+def mean_proprio(felt: Float32[np.ndarray, "n p"] | None, size: int) -> Float32[np.ndarray, "p"]:
+    """Zeros where there is none."""
+    if felt is None or not size:
+        return np.zeros(size, np.float32)
+    return np.asarray(felt.mean(0, dtype=np.float64), np.float32)

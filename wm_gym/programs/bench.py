@@ -11,11 +11,12 @@ import tyro
 from wm_gym.programs.bench_dream import Dreams, bench_compiled, bench_dream
 from wm_gym.programs.bench_gradient import Gradients, bench_gradient
 from wm_gym.programs.bench_loading import bench_loading
+from wm_gym.programs.bench_memory import Pasts, bench_memory
 from wm_gym.programs.bench_profile import bench_profile
 from wm_gym.programs.bench_systems import bench_systems
 from wm_gym.programs.machine import machine
 
-Part = Literal["systems", "loading", "dream", "compiled", "profile", "gradient"]
+Part = Literal["systems", "loading", "dream", "compiled", "profile", "gradient", "memory"]
 
 
 class Timing(TypedDict):
@@ -39,6 +40,7 @@ class Bench:
 
     dreams: Dreams = field(default_factory=Dreams)
     gradients: Gradients = field(default_factory=Gradients)
+    pasts: Pasts = field(default_factory=Pasts)
     out: Path | None = None
     """JSON file to write the figures to; without it they are only printed."""
 
@@ -70,6 +72,8 @@ def bench(config: Bench) -> None:
         figures["profile"] = bench_profile(config.dreams, **timing)
     if "gradient" in config.parts:
         figures["gradient"] = bench_gradient(config.dreams, config.gradients, **timing)
+    if "memory" in config.parts:
+        figures["memory"] = bench_memory(config.dreams, config.pasts, **timing)
     if config.out is not None:
         said = {"machine": machine(), **asdict(config), "out": None, **figures}
         config.out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
 """A network of DIAMOND's size (Alonso et al. 2024), to compare with; it has learned nothing.
 
 Built to its published sizes: 4 levels of 64 channels, 2 residual blocks a level, 4 context frames
-and the noisy one of 64 × 64 pixels, some 4.4 M parameters, 3 Euler steps a frame.
+and the noisy one of 64 × 64 pixels, some 4.4 M parameters, 3 Euler steps a frame. Where it is
+compared with a memory, frames are more and larger.
 """
 
 import torch
@@ -21,12 +22,14 @@ diffusers' one of them: this makes the parameters as many, which costs next to n
 class DiamondSized(nn.Module):
     """D(x; σ) of the next frame; noise and actions come in through embeddings."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, context: int = CONTEXT, side: int = SIDE, action: int = ACTION, channels: int = 3
+    ) -> None:
         super().__init__()
         self.unet = UNet2DModel(
-            sample_size=SIDE,
-            in_channels=3 * (CONTEXT + 1),
-            out_channels=3,
+            sample_size=side,
+            in_channels=channels * (context + 1),
+            out_channels=channels,
             block_out_channels=(64, 64, 64, 64),
             layers_per_block=2,
             down_block_types=("DownBlock2D",) * 4,
@@ -35,7 +38,7 @@ class DiamondSized(nn.Module):
             time_embedding_dim=CONDITION,
             class_embed_type="identity",
         )
-        self.action = nn.Linear(CONTEXT * ACTION, CONDITION)
+        self.action = nn.Linear(context * action, CONDITION)
 
     def forward(
         self,
@@ -52,30 +55,37 @@ class DiamondSized(nn.Module):
         return pre.c_skip[:, None, None, None] * noisy + pre.c_out[:, None, None, None] * out
 
 
-def diamond_sized(dtype: torch.dtype) -> DiamondSized:
+def diamond_sized(dtype: torch.dtype, **sizes: int) -> DiamondSized:
     torch.manual_seed(0)
-    return DiamondSized().eval().requires_grad_(False).to(dtype)
+    return DiamondSized(**sizes).eval().requires_grad_(False).to(dtype)
 
 
 def size_of(net: nn.Module) -> int:
     return sum(parameter.numel() for parameter in net.parameters())
 
 
-def dreaming(net: nn.Module, batch: int) -> Step:
+def dreaming(
+    net: nn.Module,
+    batch: int,
+    context: int = CONTEXT,
+    side: int = SIDE,
+    action: int = ACTION,
+    channels: int = 3,
+) -> Step:
     """A frame of each of a batch of dreams: its bytes, which are then the newest context."""
     rng = torch.Generator().manual_seed(0)
     sigmas = karras_sigmas(STEPS, sigma_min=2e-3, sigma_max=5.0)
-    context = torch.zeros(batch, 3 * CONTEXT, SIDE, SIDE)
+    past = torch.zeros(batch, channels * context, side, side)
 
     @torch.no_grad()
     def step() -> int:
-        nonlocal context
-        action = torch.rand(batch, CONTEXT * ACTION, generator=rng) * 2 - 1
-        noise = torch.randn(batch, 3, SIDE, SIDE, generator=rng)
-        frame = sample(lambda x, sigma: net(x, sigma, context, action), noise, sigmas)
+        nonlocal past
+        acted = torch.rand(batch, context * action, generator=rng) * 2 - 1
+        noise = torch.randn(batch, channels, side, side, generator=rng)
+        frame = sample(lambda x, sigma: net(x, sigma, past, acted), noise, sigmas)
         colour = ((frame.clamp(-1, 1) + 1) * 127.5).to(torch.uint8)
         colour.permute(0, 2, 3, 1).contiguous().numpy()
-        context = torch.cat([context[:, 3:], colour / 127.5 - 1], dim=1)
+        past = torch.cat([past[:, channels:], colour / 127.5 - 1], dim=1)
         return batch
 
     return step

@@ -19,6 +19,7 @@ from wm_gym.evaluation.learned_probe import (
 )
 from wm_gym.evaluation.melting import Melting, bank_of, melting
 from wm_gym.evaluation.noisy_floor import (
+    check_cases,
     floor_of,
     floor_plan,
     sampled,
@@ -123,6 +124,8 @@ class Scenes:
                 continue
             dataset = Dataset.open(folder)
             check_of(dataset, dreamer.model)
+            if scenario.form == "floor":
+                check_cases(Takes.of(dataset, dreamer.model.spec.prefill))
             staged[name] = scenario, dataset
         return cls(dreamer=dreamer, probe=probe, staged=staged, seed=seed)
 

@@ -9,6 +9,7 @@ import pygame
 
 from wm_gym.envs.dream import DreamEnv
 from wm_gym.envs.real import RealEnv
+from wm_gym.models.folder import packaged_names
 from wm_gym.numbers import check_least
 from wm_gym.programs.play_controls import COMMANDS, Controls
 from wm_gym.programs.play_film import Film
@@ -66,7 +67,7 @@ def play(
     finally:
         player.close()
     for side, best in player.session.best.items():
-        print(f"best coverage, {side}: {best:.2f}")
+        print(f"best progress, {side}: {best:.2f}")
     for path in player.films:
         print(f"video: {path}")
 
@@ -96,8 +97,8 @@ def opened(
         real = None if twin is None else _made(twin, **rules)
     else:
         real = _made(name, **rules)
-        model = real.system.world_model if world_model is None else world_model
-        if not alone and model is not None:
+        packaged = real.system.world_model if real.system.world_model in packaged_names() else None
+        if not alone and (model := world_model or packaged) is not None:
             dream = _made(f"WM-{real.system.name}-v0", **dreaming, world_model=model)
     return real, dream
 

@@ -9,15 +9,21 @@ from jaxtyping import Float
 
 from wm_gym.programs.play_session import Scene
 from wm_gym.systems import System
+from wm_gym.systems.registry import KEY_PAIRS
 
-MOVES = (
-    ((pygame.K_a, pygame.K_LEFT), (pygame.K_d, pygame.K_RIGHT)),
-    ((pygame.K_w, pygame.K_UP), (pygame.K_s, pygame.K_DOWN)),
-    ((pygame.K_q,), (pygame.K_e,)),
-    ((pygame.K_z,), (pygame.K_c,)),
-)
-"""Of each number of an action, the keys for less and for more: in a picture, y goes down. Where
-there is no tool in the picture, up is more."""
+KEYS = {
+    "a": (pygame.K_a, pygame.K_LEFT),
+    "d": (pygame.K_d, pygame.K_RIGHT),
+    "w": (pygame.K_w, pygame.K_UP),
+    "s": (pygame.K_s, pygame.K_DOWN),
+    "q": (pygame.K_q,),
+    "e": (pygame.K_e,),
+    "z": (pygame.K_z,),
+    "c": (pygame.K_c,),
+}
+"""By the letters of a system's `keys`."""
+
+OPPOSITE = {pair[i]: pair[1 - i] for pair in KEY_PAIRS for i in (0, 1)}
 
 COMMANDS = {
     pygame.K_SPACE: "pause",
@@ -50,7 +56,8 @@ class Controls:
 
     def heed(self, event: Any, place: Place | None) -> None:
         """A key pressed or let go; `place` is where the mouse is."""
-        moves = [key for pair in MOVES[: self._system.action_size] for keys in pair for key in keys]
+        letters = [each for more in self._system.steering for each in (more, OPPOSITE[more])]
+        moves = [key for letter in letters for key in KEYS[letter]]
         if event.type == pygame.KEYDOWN and event.key in moves:
             self._held.add(event.key)
             self.mouse = None
@@ -83,8 +90,9 @@ class Controls:
 
     def _direction(self) -> Float[np.ndarray, "a"]:
         way = np.zeros(self._system.action_size)
-        for i, (less, more) in enumerate(MOVES[: len(way)]):
-            way[i] = any(key in self._held for key in more) - any(key in self._held for key in less)
-        if self._system.tool is None:
-            way[1:2] *= -1
+        for i, more in enumerate(self._system.steering):
+            way[i] = self._holds(more) - self._holds(OPPOSITE[more])
         return way
+
+    def _holds(self, letter: str) -> bool:
+        return any(key in self._held for key in KEYS[letter])

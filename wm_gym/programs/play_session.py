@@ -1,5 +1,6 @@
 """What `wm-gym play` plays: a real system and its dream under the same actions; no window."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from wm_gym.envs.episodes import EnvState
 from wm_gym.envs.real import RealEnv
 from wm_gym.evaluation.probes import probe_of
 from wm_gym.systems import System
+from wm_gym.types import PROPRIO
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -19,7 +21,7 @@ class Side:
     """One of the two at one moment."""
 
     frame: UInt8[np.ndarray, "h w c"]
-    coverage: float | None
+    progress: float | None
     """None where nobody logged any."""
 
     reward: float | None
@@ -30,6 +32,9 @@ class Side:
 
     tool: tuple[float, float] | None
     """Where it is, as a share of the picture's width and height."""
+
+    felt: Float[np.ndarray, "p"] | None = None
+    """Proprioception, of a real system that has any."""
 
     over: bool = False
 
@@ -82,12 +87,17 @@ class Session:
         """How it went on after the branch, before one went back."""
         self.branch: Branch | None = None
         self.best: dict[str, float] = {}
-        """Coverage of each side, over all that was played."""
+        """Progress of each side, over all that was played."""
         self.restart(seed)
 
     @property
     def now(self) -> Scene:
         return self.scenes[-1]
+
+    @property
+    def unit(self) -> str:
+        """Of the dream's uncertainty."""
+        return "" if self._dream is None else self._dream.world_model.kind.unit
 
     @property
     def steps(self) -> int:
@@ -102,8 +112,7 @@ class Session:
             obs, info = self._real.reset(seed=seed)
             real = self._real_side(obs, info, None)
         if self._dream is not None:
-            options = None if real is None else {"frames": real.frame[None]}
-            _, info = self._dream.reset(seed=seed, options=options)
+            _, info = self._dream.reset(seed=seed, options=None if real is None else shown([real]))
             dream = self._dream_side(info, None, real)
         still = np.zeros(self.system.action_size, np.float32)
         self.scenes, self.left = [self._scene(still, real, dream)], []
@@ -146,11 +155,9 @@ class Session:
     def resync(self) -> None:
         """Let the dream go on from what the real system has shown so far."""
         assert self._dream is not None
-        shown = [scene.real for scene in self.scenes if scene.real is not None]
-        options = {
-            "frames": np.stack([real.frame for real in shown]),
-            "actions": np.stack([np.zeros(self.system.action_size), *self._actions()])[1:],
-        }
+        real = [scene.real for scene in self.scenes if scene.real is not None]
+        still = np.zeros(self.system.action_size)
+        options = {**shown(real), "actions": np.stack([still, *self._actions()])[1:]}
         _, info = self._dream.reset(options=options)
         dream = self._dream_side(info, None, self.now.real)
         self.scenes[-1] = self._scene(self.now.action, self.now.real, dream)
@@ -178,10 +185,11 @@ class Session:
         self._note("real", info)
         return Side(
             frame=obs,
-            coverage=info.get("coverage"),
+            progress=info.get("progress"),
             reward=reward,
             uncertainty=None,
             tool=tool_at(self.system, info["state"]),
+            felt=self.system.proprio_of(info["state"]) if self.system.proprio_size else None,
             over=over,
         )
 
@@ -203,7 +211,7 @@ class Session:
             tool = real.tool
         return Side(
             frame=frame,
-            coverage=info.get("coverage"),
+            progress=info.get("progress"),
             reward=reward,
             uncertainty=info["uncertainty"],
             tool=tool,
@@ -211,8 +219,16 @@ class Session:
         )
 
     def _note(self, side: str, info: dict[str, Any]) -> None:
-        if "best_coverage" in info:
-            self.best[side] = max(self.best.get(side, 0.0), info["best_coverage"])
+        if "best_progress" in info:
+            self.best[side] = max(self.best.get(side, 0.0), info["best_progress"])
+
+
+def shown(sides: Sequence[Side]) -> dict[str, np.ndarray]:
+    """What a dream begins from, but for the actions in between; one that feels nothing of itself
+    does not ask what was felt."""
+    told = {"frames": np.stack([side.frame for side in sides])}
+    felt = [side.felt for side in sides if side.felt is not None]
+    return {**told, PROPRIO: np.stack(felt)} if felt else told
 
 
 def reward_slope(dream: DreamEnv, steps: int) -> Float[np.ndarray, "a"]:
@@ -234,10 +250,14 @@ def reward_slope(dream: DreamEnv, steps: int) -> Float[np.ndarray, "a"]:
     return torch.autograd.grad(total, held)[0].numpy()
 
 
+WAYS = {"d": (1.0, 0.0), "a": (-1.0, 0.0), "s": (0.0, 1.0), "w": (0.0, -1.0)}
+
+
 def drawn(system: System, action: Float[np.ndarray, "a"]) -> tuple[float, float]:
-    """Which way it goes in a picture, right and down; where nothing is said of one, more is up."""
-    x, y = np.append(action, 0.0)[:2]
-    return float(x), float(y) if system.tool is not None else -float(y)
+    """Which way it goes in a picture, right and down: where W A S D are on a keyboard."""
+    steered = list(zip(action.tolist(), system.steering, strict=False))
+    x, y = (sum(more * WAYS.get(key, (0.0, 0.0))[i] for more, key in steered) for i in range(2))
+    return x, y
 
 
 def tool_at(system: System, state: Float[np.ndarray, "s"]) -> tuple[float, float] | None:

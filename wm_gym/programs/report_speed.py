@@ -65,6 +65,8 @@ def _parts(content: Json) -> list[Html]:
         parts.append(folded("Where a step's time goes", _profile(content["profile"])))
     if "gradient" in content:
         parts += _gradient(content["gradient"])
+    if "memory" in content:
+        parts += _memory(content["memory"])
     return parts
 
 
@@ -184,6 +186,31 @@ def _gradient(found: Json) -> list[Html]:
         *([paragraph(note)] if scale > 1 else []),
         folded(summary, table("Each where it is hardest to meet", ["", "came", ""], {"": aims})),
         folded("Pixels and latents", _speeds("Steps that show pixels, or latents", found["obs"])),
+    ]
+
+
+def _memory(found: Json) -> list[Html]:
+    rows = found["by_past"]
+    frames = [int(row["frames"]) for row in rows]
+    curves = [
+        Curve(name=label, colour=colour, points=[Point(x=n, y=row[key]) for n, row in zip(
+            frames, rows, strict=True)])
+        for colour, (label, key) in enumerate({"dream": "ms", "U-Net": "peer_ms"}.items())
+    ]  # fmt: skip
+    chart = Chart(
+        title="milliseconds a step", x="frames that came before", y="milliseconds", curves=curves,
+        log_x=True, log_y=True, x_ticks=[float(n) for n in frames], y_limits=(None, None),
+    )  # fmt: skip
+    said = "One step of one dream by the length of its past, beside a network of DIAMOND's size"
+    said += " that is told as many frames."
+    summary = f"Aims of memory: {sum(aim['met'] for aim in found['aims'])} of {len(found['aims'])}"
+    aims: list[list[Child]] = [
+        [aim["aim"], aim["came"], "✓ met" if aim["met"] else "✗ missed"] for aim in found["aims"]
+    ]
+    return [
+        figure(said, panels([chart]), name="memory-cost"),
+        _speeds(f"Latents and pixels, {found['dtype']}", found["dreams"]),
+        folded(f"{summary} met", table("What came", ["", "came", ""], {"": aims})),
     ]
 
 

@@ -30,6 +30,10 @@ is sent `info` in return."""
 Behaviour: TypeAlias = Callable[[np.random.Generator], Pilot]
 
 
+KEY_PAIRS = ("ad", "ws", "qe", "zc")
+"""Keys that undo one another."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tool:
     """What the first two numbers of an action move, right and down: a mouse can lead it there."""
@@ -150,6 +154,11 @@ class System:
     tool: Tool | None = None
     """Where to find what is moved; a system without one is played with keys alone."""
 
+    keys: str = ""
+    """Of `wm-gym play`: the key that makes each number of an action more, of W A S D, Q E, Z C; the
+    other one of its pair makes it less. Empty: "dwec", or where there is a tool in a picture, whose
+    y goes down, "dsec"."""
+
     def __post_init__(self) -> None:
         if min(self.frame_shape) < 1:
             raise ValueError(
@@ -178,9 +187,18 @@ class System:
         for name, pair in self.places.items():
             if not set(pair) <= set(self.state_names):
                 raise ValueError(f"places[{name!r}] is {pair}, expected two of the state_names")
+        self._check_keys()
         if self.tool is not None and not set(self.tool.position) <= set(self.state_names):
             raise ValueError(
                 f"the tool's position is {self.tool.position}, expected two of {self.state_names}"
+            )
+
+    def _check_keys(self) -> None:
+        pairs = [pair for key in self.keys for pair in KEY_PAIRS if key in pair]
+        if self.keys and not len(set(pairs)) == len(self.keys) == self.action_size:
+            raise ValueError(
+                f"keys are {self.keys!r}, expected {self.action_size}: one for each number of an "
+                f"action, each of another of the pairs {KEY_PAIRS}"
             )
 
     def _settle_tasks(self) -> None:
@@ -209,6 +227,12 @@ class System:
         """One for each task."""
         own = [task.success_threshold for task in self.tasks]
         return tuple(float(self.success_threshold if t is None else t) for t in own)
+
+    @property
+    def steering(self) -> str:
+        """`keys`, or the usual ones."""
+        usual = "dwec" if self.tool is None else "dsec"
+        return self.keys or usual[: self.action_size]
 
     @property
     def proprio_size(self) -> int:
@@ -309,6 +333,12 @@ def register_dream(env_id: str, kwargs: dict[str, str]) -> None:
     )
 
 
+def packaged_dream(world_model: str) -> str | None:
+    """The environment that dreams by this packaged name, whether or not it is there."""
+    named = (name for name, system in _SYSTEMS.items() if system.world_model == world_model)
+    return next((f"WM-{name}-v0" for name in named), None)
+
+
 def registered_systems() -> list[str]:
     return sorted(_SYSTEMS)
 
@@ -328,6 +358,7 @@ __all__ = [
     "System",
     "TaskSimulator",
     "Tool",
+    "packaged_dream",
     "register_system",
     "registered_systems",
     "system_named",

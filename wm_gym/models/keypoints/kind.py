@@ -92,6 +92,7 @@ KEYPOINTS = Kind(
     parts_of=parts_of,
     summary="A diffusion model of how a picture's keypoints move",
     fresh=fresh,
+    unit="1: half a picture",
     curves={
         "autoencoder": ("psnr",),
         "global_model": ("error",),

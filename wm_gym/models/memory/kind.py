@@ -103,6 +103,7 @@ MEMORY = Kind(
     parts_of=parts_of,
     summary="A memory with landmarks, and a diffusion model of what is seen from there",
     fresh=fresh,
+    unit="1.4: all is lost",
     curves={
         "tokenizer": ("psnr",),
         "dynamics": ("error_15", "error_1"),

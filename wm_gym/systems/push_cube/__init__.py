@@ -58,8 +58,10 @@ PUSH_CUBE = System(
     places={"robot": ("x", "y"), "cube": ("cube_x", "cube_y")},
     packages=("mujoco", "onnxruntime", robot.WHEEL),
     licences=robot.LICENCES,
+    world_model="push-cube",
     probe="wm_gym.systems.push_cube.probe",
     scenarios="wm_gym.systems.push_cube.scenarios",
     behaviours={**play.BEHAVIOURS, "expert": expert},
     play=play.SHARES,
+    keys="wqa",
 )

