@@ -20,7 +20,8 @@ def fresh(frame_shape, *, action_size=3, prefill=3, proprio_size=0, tasks=1, end
     known = {"latent_size": tokenizer.latent_size, "tasks": tasks}
     dynamics = Dynamics(
         tokenizer.cells, 4, proprio_size, action_size, tasks, memory=16, points=4, directions=2,
-        recent=3, inputs=32, touch_width=16, width=32, channels=16, blocks=1, prefill=prefill,
+        kept=3, apart=2, recent=3, inputs=32, touch_width=16, width=32, channels=16,
+        blocks=1, prefill=prefill,
     )  # fmt: skip
     heads = Heads(**known, context_size=dynamics.context_size, width=32, ends=ends)
     follower = Follower(

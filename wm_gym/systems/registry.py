@@ -124,6 +124,11 @@ class System:
     """Whether what is handled can be seen in a frame, over any leading axes: where a camera moves,
     the card of a dataset tells for how long it was out of sight. None: nobody asks."""
 
+    camera: tuple[tuple[float, ...], ...] = ()
+    """Where a camera moves in a plane: how far an action of 1 is meant to move it forward and left
+    in a step, and to turn it to the left in radians, for each number of an action. Dreams begin to
+    learn from that; it need not be exact. Empty: it stands still, or nobody knows."""
+
     places: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """What a card draws maps of: by name, the `state_names` of its x and y."""
 

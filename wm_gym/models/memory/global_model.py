@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+from wm_gym.models import trees
 from wm_gym.models.edm import sigmas_on
-from wm_gym.models.memory.dynamics import Dynamics
+from wm_gym.models.memory.dynamics import Dynamics, Memory
 from wm_gym.models.memory.heads import Heads, Judgement
 from wm_gym.models.memory.tokenizer import Tokenizer
 from wm_gym.models.protocol import ModelSpec, Outcome, Prefill, Seen, Transition
@@ -21,7 +22,7 @@ class MemoryState:
     latent: Float[Tensor, "b d"]
     """Of the moment they are at."""
 
-    memory: Float[Tensor, "b m"]
+    memory: Memory
     """Of it and of all before it."""
 
     age: Int[Tensor, "b"]
@@ -92,7 +93,7 @@ class MemoryGlobalModel(nn.Module):
         size."""
         known = prefill.known
         begun, memory = known.cumsum(1) > 0, self.dynamics.nothing(len(known))
-        latent = memory.new_zeros(len(known), self.tokenizer.latent_size)
+        latent = memory.numbers.new_zeros(len(known), self.tokenizer.latent_size)
         none = prefill.action.new_zeros(len(known), 1, self.spec.action_size)
         moved = torch.cat([none, prefill.action], dim=1)
         first = int(begun.int().argmax(dim=1).min())
@@ -101,10 +102,9 @@ class MemoryGlobalModel(nn.Module):
             seen = self.tokenizer.encode(prefill.frames[:, t], prefill.proprio[:, t])
             latent = torch.where(known[:, t, None], seen, latent)
             action = moved[:, t] * led[:, t, None]
-            after = self.dynamics.remember(
-                memory, latent[:, None], action[:, None], prefill.task, known[:, t, None].to(latent)
-            )[:, 0]
-            memory = torch.where(begun[:, t, None], after, memory)
+            told = latent[:, None], action[:, None], prefill.task, known[:, t, None].to(latent)
+            after = self.dynamics.remember(memory, *told).of_moment(0)
+            memory = trees.where(begun[:, t], after, memory)
         age = torch.zeros_like(prefill.task)
         return MemoryState(latent=latent, memory=memory, age=age, task=prefill.task)
 
@@ -115,7 +115,7 @@ class MemoryGlobalModel(nn.Module):
         noise: Float[Tensor, "b d"],
         denoising_steps: int,
     ) -> Transition:
-        memory = self.dynamics.go_on(state.memory, action[:, None], state.task)[:, 0]
+        memory = self.dynamics.go_on(state.memory, action[:, None], state.task).of_moment(0)
         sigmas = self.sigmas(denoising_steps)
         latent = self.dynamics.seen_from(memory, state.task, noise, sigmas)
         following = MemoryState(latent=latent, memory=memory, age=state.age + 1, task=state.task)
@@ -138,12 +138,12 @@ class MemoryGlobalModel(nn.Module):
         latent = self.tokenizer.encode(frames, proprio)
         state = self._after(before)
         told = latent[:, None], action[:, None], state.task
-        memory = self.dynamics.remember(state.memory, *told)[:, 0]
+        memory = self.dynamics.remember(state.memory, *told).of_moment(0)
         after = MemoryState(latent=latent, memory=memory, age=state.age + 1, task=state.task)
         return _outcome(self._judged(after))
 
     def _judged(self, state: MemoryState) -> Judgement:
-        context = self.dynamics.context_of(state.memory)
+        context = self.dynamics.context_of(state.memory.numbers)
         return self.heads.judge(state.latent, context, state.task, state.age)
 
     def recalled(self, state: MemoryState) -> None:

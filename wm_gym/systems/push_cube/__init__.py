@@ -55,6 +55,7 @@ PUSH_CUBE = System(
     tasks=(Task("push-cube", "Push the cube onto the green disc."),),
     options={"noise": True},
     in_view=in_view,
+    camera=((0.16, 0.0, 0.0), (0.0, 0.08, 0.0), (0.0, 0.0, 0.24)),
     places={"robot": ("x", "y"), "cube": ("cube_x", "cube_y")},
     packages=("mujoco", "onnxruntime", robot.WHEEL),
     licences=robot.LICENCES,

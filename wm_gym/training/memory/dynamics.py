@@ -16,7 +16,7 @@ from torch.nn.functional import huber_loss
 from wm_gym.data import WindowBatch
 from wm_gym.models.colours import to_colour
 from wm_gym.models.edm import karras_sigmas, loss_weight
-from wm_gym.models.memory.dynamics import Dynamics, one_hot
+from wm_gym.models.memory.dynamics import Dynamics, Memories, Memory, one_hot
 from wm_gym.models.memory.tokenizer import Tokenizer
 from wm_gym.models.networks import network
 from wm_gym.models.rewards import reward_loss
@@ -42,7 +42,7 @@ class Remembering:
     noise: float = 0.1
     """Noise on latents that the memory is told."""
 
-    first_share: float = 0.5
+    first_share: float = 0.85
     """Share of the training samples whose noise level is the sampler's first."""
 
     sigma_mean: float = 0.0
@@ -107,18 +107,18 @@ class DynamicsLoss:
         ahead = _between(2, min(how.ahead, t - seen), generator)
         part = cut(learned, seen + ahead)
         noise = torch.randn(part.latent.shape, generator=generator).to(dynamics.device)
-        memory = gone_on(dynamics, part, seen, how.noise * noise)
+        memories = gone_on(dynamics, part, seen, how.noise * noise)
         at = self._drawn(part, seen, generator)
         true, task = part.latent[at], part.task[at[0]]
         cells = None if part.weight is None else part.weight[at]
-        missed = self._missed(dynamics, memory[at], true, task, cells, generator)
+        missed = self._missed(dynamics, memories.at(*at), true, task, cells, generator)
         was_seen, counts = at[1] < seen, part.valid[at]
         losses = {
             "unseen": _mean(missed, counts & ~was_seen),
             "seen": how.shown * _mean(missed, counts & was_seen),
         }
         if self.has_reward and how.worth:
-            losses |= self._worth(worthy, memory, part)
+            losses |= self._worth(worthy, memories, part)
         return torch.stack(list(losses.values())).sum(), {
             **{f"loss_{name}": value.item() for name, value in losses.items()},
             **errors(dynamics, held, self.code_size, generator),
@@ -139,7 +139,7 @@ class DynamicsLoss:
     def _missed(
         self,
         dynamics: Dynamics,
-        memory: Float[Tensor, "n m"],
+        memory: Memory,
         latent: Float[Tensor, "n d"],
         task: Int[Tensor, "n"],
         cells: Float[Tensor, "n c"] | None,
@@ -154,7 +154,7 @@ class DynamicsLoss:
         sigma = sigma.to(latent.device)
         noise = torch.randn(latent.shape, generator=generator).to(latent.device)
         noisy = latent * (sigma < first)[:, None] + sigma[:, None] * noise
-        said = dynamics(noisy, sigma, dynamics.context_of(memory), task)
+        said = dynamics(noisy, sigma, memory, task)
         off = huber_loss(said, latent, delta=how.delta, reduction="none")
         picture, felt = off[:, : self.code_size], off[:, self.code_size :]
         if cells is not None:
@@ -162,13 +162,11 @@ class DynamicsLoss:
         missed = picture.mean(1) + (how.proprio * felt.mean(1) if felt.shape[1] else 0)
         return missed * loss_weight(sigma, sigma_data=1.0).clamp(max=5.0)
 
-    def _worth(
-        self, worthy: Worthy, memory: Float[Tensor, "b t m"], part: SequenceBatch
-    ) -> dict[str, Tensor]:
+    def _worth(self, worthy: Worthy, memories: Memories, part: SequenceBatch) -> dict[str, Tensor]:
         dynamics, config = worthy.dynamics, worthy.config
         b, t = part.valid.shape
         asked = one_hot(part.task, int(dynamics.config.tasks)).repeat_interleave(t, 0)
-        context = dynamics.context_of(memory.flatten(0, 1))
+        context = dynamics.context_of(memories.numbers.flatten(0, 1))
         said = worthy.worth(torch.cat([context, asked], dim=1)).to(context.dtype).view(b, t, 2)
         led = part.valid[:, 1:]
         reward = (part.reward[:, 1:][led] - config.reward_mean) / config.reward_scale
@@ -204,13 +202,13 @@ def cut(batch: SequenceBatch, length: int) -> SequenceBatch:
 
 def gone_on(
     dynamics: Dynamics, batch: SequenceBatch, seen: int, noise: Float[Tensor, "b t d"]
-) -> Float[Tensor, "b t m"]:
+) -> Memories:
     """The memory of every moment, of which the first ones were seen."""
     nothing = dynamics.nothing(len(batch.task))
     told = (batch.latent + noise)[:, :seen], batch.action[:, :seen], batch.task
     before = dynamics.remember(nothing, *told)
-    after = dynamics.go_on(before[:, -1], batch.action[:, seen:], batch.task)
-    return torch.cat([before, after], dim=1)
+    after = dynamics.go_on(before.of_moment(seen - 1), batch.action[:, seen:], batch.task)
+    return before.then(after)
 
 
 @torch.no_grad()
@@ -221,12 +219,13 @@ def errors(
     nothing: so many steps after the first quarter of the sequences."""
     seen, told = max(1, batch.valid.shape[1] // 4), {}
     batch = cut(batch, seen + TOLD[-1])
-    memory = gone_on(dynamics, batch, seen, torch.zeros_like(batch.latent))
+    memories = gone_on(dynamics, batch, seen, torch.zeros_like(batch.latent))
     for steps in TOLD:
-        if (at := seen - 1 + steps) >= memory.shape[1]:
+        if (at := seen - 1 + steps) >= batch.valid.shape[1]:
             break
-        noise = torch.randn(batch.latent[:, at].shape, generator=generator).to(memory.device)
-        off = seen_next(dynamics, memory[:, at], batch.task, noise) - batch.latent[:, at]
+        noise = torch.randn(batch.latent[:, at].shape, generator=generator).to(dynamics.device)
+        memory = memories.of_moment(at)
+        off = seen_next(dynamics, memory, batch.task, noise) - batch.latent[:, at]
         square = off[batch.valid[:, at], :code_size].square()
         told[f"error_{steps}"] = float(square.mean().sqrt()) if len(square) else math.nan
     return told
@@ -234,29 +233,30 @@ def errors(
 
 def seen_next(
     dynamics: Dynamics,
-    memory: Float[Tensor, "n m"],
+    memory: Memory,
     task: Int[Tensor, "n"],
     noise: Float[Tensor, "n d"],
 ) -> Float[Tensor, "n d"]:
     """What is seen from there, by a single denoiser call."""
     first = dynamics.config.sigma_max
-    sigmas = karras_sigmas(1, sigma_min=first, sigma_max=first).to(memory.device)
+    sigmas = karras_sigmas(1, sigma_min=first, sigma_max=first).to(dynamics.device)
     return dynamics.seen_from(memory, task, noise, sigmas)
 
 
 @torch.no_grad()
 def rolled_out(
     dynamics: Dynamics,
-    memory: Float[Tensor, "b m"],
+    memory: Memory,
     action: Float[Tensor, "b n a"],
     task: Int[Tensor, "b"],
     generator: torch.Generator,
-) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n m"]]:
-    """A dream of n steps, one denoiser call each: latents, and memories."""
+) -> tuple[Float[Tensor, "b n d"], Memories]:
+    """A dream of n steps, one denoiser call each."""
     (b, n), memories = action.shape[:2], dynamics.go_on(memory, action, task)
-    noise = torch.randn(b * n, dynamics.latent_size, generator=generator).to(memory.device)
-    every = memories.flatten(0, 1)
-    latents = seen_next(dynamics, every, task.repeat_interleave(n), noise)
+    noise = torch.randn(b * n, dynamics.latent_size, generator=generator).to(dynamics.device)
+    which = torch.arange(b, device=dynamics.device).repeat_interleave(n)
+    every = memories.at(which, torch.arange(n, device=dynamics.device).repeat(b))
+    latents = seen_next(dynamics, every, task[which], noise)
     return latents.view(b, n, -1), memories
 
 
@@ -275,7 +275,7 @@ def filmstrip(
     action = torch.from_numpy(batch.action).to(device).transpose(0, 1)
     task = torch.from_numpy(batch.task).to(device) * (dynamics.config.tasks > 1)
     led = torch.cat([torch.zeros_like(action[:, :1]), action[:, : k - 1]], dim=1)
-    memory = dynamics.remember(dynamics.nothing(b), latent, led, task)[:, -1]
+    memory = dynamics.remember(dynamics.nothing(b), latent, led, task).of_moment(-1)
     generator = torch.Generator().manual_seed(0)
     dreamt, _ = rolled_out(dynamics, memory, action[:, k - 1 :], task, generator)
     dream = torch.cat([latent[:, -1:], dreamt], dim=1)

@@ -37,8 +37,9 @@ def moments(
     nothing, told = dynamics.nothing(b), (batch.latent, batch.action, batch.task)
     memories = dynamics.remember(nothing, *told)
     acted = batch.action[:, begin : begin + many]
-    dreamt, gone = rolled_out(dynamics, memories[:, begin - 1], acted, batch.task, generator)
-    every = torch.cat([memories, gone], dim=1)
+    before = memories.of_moment(begin - 1)
+    dreamt, gone = rolled_out(dynamics, before, acted, batch.task, generator)
+    every = torch.cat([memories.numbers, gone.numbers], dim=1)
     device = batch.latent.device
     age = torch.cat([torch.zeros(t, dtype=torch.int64), torch.arange(1, many + 1)])
     at = torch.cat([torch.arange(t), begin + torch.arange(many)])
@@ -113,8 +114,8 @@ class JudgingLoss:
 def said_by_heads(heads: Heads, dynamics: Dynamics, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
     """The reward of each real step, as it is said and as it was paid."""
     b, t = batch.valid.shape
-    memory = dynamics.remember(dynamics.nothing(b), batch.latent, batch.action, batch.task)
-    context = dynamics.context_of(memory.flatten(0, 1))
+    memories = dynamics.remember(dynamics.nothing(b), batch.latent, batch.action, batch.task)
+    context = dynamics.context_of(memories.numbers.flatten(0, 1))
     said = heads.judge(
         batch.latent.flatten(0, 1), context, batch.task.repeat_interleave(t),
         torch.zeros(b * t, dtype=torch.int64, device=batch.latent.device),

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 
-from wm_gym.models.memory.dynamics import Dynamics
+from wm_gym.models.memory.dynamics import Dynamics, Memories
 from wm_gym.models.memory.local_model import Follower
 from wm_gym.models.rewards import reward_loss
 from wm_gym.models.surrogate import soft
@@ -65,7 +65,7 @@ class Followed:
     """One pass over sequences: features, and what the global model made of the same moments."""
 
     features: Float[Tensor, "b t f"]
-    memory: Float[Tensor, "b t m"]
+    memories: Memories
     valid: Bool[Tensor, "b t0"]
     """Of each step between moments."""
 
@@ -109,7 +109,7 @@ class FollowingLoss:
         ahead = self._ahead(follower, batch, seen, generator)
         unforeseen = self._what_if(follower, batch, seen, generator)
         told = seen.features[batch.valid]
-        context = self.dynamics.context_of(seen.memory[batch.valid])
+        context = self.dynamics.context_of(seen.memories.numbers[batch.valid])
         recalled = (model.recall(told) - context).square().mean()
         losses = {
             "expected": soft(off).mean(),
@@ -184,7 +184,7 @@ class FollowingLoss:
         generator: torch.Generator,
     ) -> Float[Tensor, "n"]:
         which = self._asked(seen.valid, generator)
-        latent, memory = (each[:, :-1][which] for each in (batch.latent, seen.memory))
+        latent, memory = batch.latent[:, :-1][which], seen.memories.at(*which)
         task, action = batch.task[which[0]], batch.action[:, 1:][which]
         other = self._other(action, generator)
         with torch.no_grad():
@@ -192,7 +192,7 @@ class FollowingLoss:
             here, there = (
                 seen_next(
                     self.dynamics,
-                    self.dynamics.go_on(memory, each[:, None], task)[:, 0],
+                    self.dynamics.go_on(memory, each[:, None], task).of_moment(0),
                     task,
                     noise,
                 )
@@ -225,8 +225,8 @@ def followed(follower: Follower, dynamics: Dynamics, batch: SequenceBatch) -> Fo
     """The filter through sequences, and the frozen memory beside it."""
     nothing = dynamics.nothing(len(batch.task))
     with torch.no_grad():
-        memory = dynamics.remember(nothing, batch.latent, batch.action, batch.task)
-    return Followed(features=filtered(follower, batch), memory=memory, valid=batch.valid[:, 1:])
+        memories = dynamics.remember(nothing, batch.latent, batch.action, batch.task)
+    return Followed(features=filtered(follower, batch), memories=memories, valid=batch.valid[:, 1:])
 
 
 def filtered(follower: Follower, batch: SequenceBatch) -> Float[Tensor, "b t f"]:

@@ -16,6 +16,7 @@ from wm_gym.models.memory.tokenizer import Tokenizer
 from wm_gym.models.on_paper import check_could_load
 from wm_gym.models.world_model import Card
 from wm_gym.numbers import check_least
+from wm_gym.systems import registered_systems, system_named
 from wm_gym.training.memory.dynamics import Remembering
 from wm_gym.training.memory.local_model import Following
 from wm_gym.training.memory.tokenizer import Tokenizing
@@ -56,6 +57,12 @@ class MemoryTraining(Training):
     directions: int = 8
     """Landmarks of the global model's memory that are infinitely far off."""
 
+    kept: int = 12
+    """Frames that the global model's memory keeps; at least 2."""
+
+    apart: int = 4
+    """Moments between these, but for the last one."""
+
     recent: int = 8
     """How many of the last actions a camera's motion is told from; at least 2."""
 
@@ -74,23 +81,30 @@ class MemoryTraining(Training):
     tokenizer: Optimisation = field(
         default_factory=lambda: Optimisation(updates=12_000, batch_size=5, warmup=200)
     )
-    """Part 1 of 4: frames to codes, and back; codes that can be foreseen."""
+    """Part 1 of 5: frames to codes, and back; codes that can be foreseen."""
 
     tokenizing: Tokenizing = field(default_factory=Tokenizing)
     tokenizer_sequence: int = 24
     """Frames in a row of each sample that the tokenizer learns from."""
 
+    warp: Optimisation = field(
+        default_factory=lambda: Optimisation(
+            updates=1_500, batch_size=64, learning_rate=2e-3, warmup=50
+        )
+    )
+    """Part 2 of 5: the dynamics' first weights, by what one frame says of views near it."""
+
     dynamics: Optimisation = field(
         default_factory=lambda: Optimisation(updates=40_000, batch_size=32, weight_decay=0.01)
     )
-    """Part 2 of 4: the memory, and the diffusion model of what is seen from there."""
+    """Part 3 of 5: the memory, and the diffusion model of what is seen from there."""
 
     remembering: Remembering = field(default_factory=Remembering)
     sequence: int = 80
     """Frames in a row of each sample that the dynamics learn from, at most."""
 
     heads: Optimisation = field(default_factory=lambda: Optimisation(updates=3_000, batch_size=32))
-    """Part 3 of 4: predict reward, task progress, the end of episodes and errors."""
+    """Part 4 of 5: predict reward, task progress, the end of episodes and errors."""
 
     rollout: int = 24
     """Steps in a row that the global model dreams, for its heads to judge; --judged sequences are
@@ -102,7 +116,7 @@ class MemoryTraining(Training):
     local_model: Optimisation = field(
         default_factory=lambda: Optimisation(updates=4_000, batch_size=32)
     )
-    """Part 4 of 4: the local model, a recurrent model that gradients flow through."""
+    """Part 5 of 5: the local model, a recurrent model that gradients flow through."""
 
     following: Following = field(default_factory=Following)
     local_sequence: int = 64
@@ -124,9 +138,9 @@ class MemoryTraining(Training):
         Training.__post_init__(self)
         check_least(
             1, prefill=self.prefill, cell_channels=self.cell_channels, channels=self.channels,
-            memory=self.memory, points=self.points, directions=self.directions, width=self.width,
-            painter_channels=self.painter_channels, blocks=self.blocks, rollout=self.rollout,
-            local_memory=self.local_memory, local_width=self.local_width,
+            memory=self.memory, points=self.points, directions=self.directions, apart=self.apart,
+            width=self.width, painter_channels=self.painter_channels, blocks=self.blocks,
+            rollout=self.rollout, local_memory=self.local_memory, local_width=self.local_width,
             local_head_width=self.local_head_width, head_width=self.head_width,
             seen=self.remembering.seen, moments=self.remembering.moments,
             steps=self.following.steps,
@@ -135,7 +149,7 @@ class MemoryTraining(Training):
             3, tokenizer_sequence=self.tokenizer_sequence, sequence=self.sequence,
             judged=self.judged, local_sequence=self.local_sequence,
         )  # fmt: skip
-        check_least(2, recent=self.recent, ahead=self.remembering.ahead)
+        check_least(2, recent=self.recent, kept=self.kept, ahead=self.remembering.ahead)
         for part in (self.tokenizing, self.remembering, self.following):
             for name, value in asdict(part).items():
                 if isinstance(value, float):
@@ -164,6 +178,8 @@ def sizes_of(config: MemoryTraining, dataset: Dataset) -> dict[str, dict[str, An
         "memory": config.memory,
         "points": config.points,
         "directions": config.directions,
+        "kept": config.kept,
+        "apart": config.apart,
         "recent": config.recent,
         "width": config.width,
         "channels": config.painter_channels,
@@ -195,6 +211,12 @@ def sizes_of(config: MemoryTraining, dataset: Dataset) -> dict[str, dict[str, An
             "reward_scale": scale,
         },
     }
+
+
+def camera_of(dataset: Dataset) -> tuple[tuple[float, ...], ...]:
+    """As its system tells, where that is known here."""
+    name = dataset.spec.robot_type or ""
+    return system_named(name).camera if name in registered_systems() else ()
 
 
 def check(config: MemoryTraining, dataset: Dataset) -> None:
@@ -231,10 +253,11 @@ PRESETS = {
         "Seconds on a CPU; used by the tests.",
         MemoryTraining(
             data=UNSET, out=UNSET, cell_channels=4, channels=16, memory=16, points=4,
-            directions=2, recent=2, width=32, painter_channels=16, blocks=1, prefill=8, starts=8,
-            start_windows=4, logged=8, tokenizer=_FEW, tokenizer_sequence=6, dynamics=_FEW,
-            sequence=16, heads=_FEW, judged=12, rollout=4, head_width=32, local_head_width=32,
-            local_model=_FEW, local_sequence=10, local_memory=16, local_width=32,
+            directions=2, kept=3, apart=2, recent=2, width=32, painter_channels=16, blocks=1,
+            prefill=8, starts=8, start_windows=4, logged=8, tokenizer=_FEW, tokenizer_sequence=6,
+            warp=_FEW, dynamics=_FEW, sequence=16, heads=_FEW, judged=12, rollout=4,
+            head_width=32, local_head_width=32, local_model=_FEW,
+            local_sequence=10, local_memory=16, local_width=32,
         ),
     ),
     "quick": (

@@ -30,8 +30,15 @@ from wm_gym.training.memory.sequences import (
     change_of,
     split,
 )
-from wm_gym.training.memory.settings import PRESETS, MemoryTraining, check, sizes_of
+from wm_gym.training.memory.settings import (
+    PRESETS,
+    MemoryTraining,
+    camera_of,
+    check,
+    sizes_of,
+)
 from wm_gym.training.memory.tokenizer import JointTokenizer, TokenizingLoss
+from wm_gym.training.memory.warp import WarpLoss
 from wm_gym.training.memory.weights import Weighing
 from wm_gym.training.recipe import Recipe, Run, Stage, Trained
 from wm_gym.training.rewards import silenced
@@ -40,12 +47,16 @@ from wm_gym.training.trainer import Optimisation
 FILMED = (0, 1, 2, 5, 10, 15, 30, 50)
 """Steps that the filmstrip shows."""
 
+WARPED = 30
+"""Steps that a frame is asked to look ahead for, at most."""
+
 JUDGED, SEEN = 2**20, 8
 """The seed by which held-out batches are drawn, and frames in each that the tokenizer is shown."""
 
 LEARNS_FROM = {
     "tokenizer": (),
-    "dynamics": ("tokenizer",),
+    "warp": ("tokenizer",),
+    "dynamics": ("tokenizer", "warp"),
     "heads": ("tokenizer", "dynamics"),
     "local_model": ("tokenizer", "dynamics"),
 }
@@ -139,15 +150,35 @@ class MemoryParts:
         few = max(1, drawn.batch_size // 8)
         return Both(learned=learned, held=replace(learned, dataset=self._split[1], batch_size=few))
 
-    def dynamics(self, tokenizer: Tokenizer, encoded: Encoded) -> Dynamics:
-        config, spec, scale = self.config, self.run.dataset.spec, self._sizes["heads"]
+    def _fresh(self) -> Worthy:
+        scale = self._sizes["heads"]
+        model = Worthy(
+            sizes=self._sizes["dynamics"], reward_mean=scale["reward_mean"],
+            reward_scale=scale["reward_scale"],
+        )  # fmt: skip
+        if camera := camera_of(self.run.dataset):
+            model.dynamics.begin_with(camera)
+        model.to(memory_format=torch.channels_last)
+        return model
+
+    def warp(self, tokenizer: Tokenizer, encoded: Encoded) -> Worthy:
+        config = self.config
+        stage = Stage(
+            folder=config.out / "warp",
+            make=self._fresh,
+            optimisation=config.warp,
+            batches=self._sequences(encoded, config.warp, config.recent + WARPED),
+            loss=WarpLoss(config.remembering, tokenizer.code_size),
+            learned_from={"tokenizer": tokenizer},
+        )
+        return self.run.trained(stage)
+
+    def dynamics(self, tokenizer: Tokenizer, warp: Worthy, encoded: Encoded) -> Dynamics:
+        config, spec = self.config, self.run.dataset.spec
 
         def make() -> Worthy:
-            model = Worthy(
-                sizes=self._sizes["dynamics"], reward_mean=scale["reward_mean"],
-                reward_scale=scale["reward_scale"],
-            )  # fmt: skip
-            model.to(memory_format=torch.channels_last)
+            model = self._fresh()
+            model.load_state_dict(warp.state_dict())
             return model
 
         longest = self.run.filmed.index["length"].max()
@@ -162,7 +193,7 @@ class MemoryParts:
             loss=DynamicsLoss(
                 config.remembering, tokenizer.code_size, has_reward=spec.has_reward, rare=self._rare
             ),
-            learned_from={"tokenizer": tokenizer},
+            learned_from={"tokenizer": tokenizer, "warp": warp},
             picture=lambda model: filmstrip(tokenizer, model.dynamics, film, shown=shown),
         )
         return halved(self.run.trained(stage).dynamics)
@@ -243,7 +274,8 @@ def train(config: MemoryTraining, run: Run) -> Trained:
     parts = MemoryParts(config, run)
     tokenizer = parts.tokenizer()
     encoded = parts.encoded(tokenizer)
-    dynamics = parts.dynamics(tokenizer, encoded)
+    warp = parts.warp(tokenizer, encoded)
+    dynamics = parts.dynamics(tokenizer, warp, encoded)
     heads = parts.heads(tokenizer, dynamics, encoded)
     follower = parts.local_model(tokenizer, dynamics, encoded)
     made = {

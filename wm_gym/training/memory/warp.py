@@ -1,0 +1,84 @@
+"""Training the first weights of the dynamics: what one frame says of views near it.
+
+The motion of the camera is put together from actions alone, and the painter is told nothing but a
+frame and where it was seen from. That is learned within minutes. Together with all else it is not:
+a memory would do without, and motions that nobody needs are not learned.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import huber_loss
+
+from wm_gym.models.memory.dynamics import REACH, Dynamics, bounded, moved_by
+from wm_gym.training.memory.dynamics import Remembering, Worthy
+from wm_gym.training.memory.sequences import SequenceBatch
+
+VIEWS = 4
+"""Later moments of each sequence that are painted."""
+
+
+@dataclass(frozen=True, eq=False)
+class WarpLoss:
+    how: Remembering
+    code_size: int
+
+    def __call__(
+        self,
+        model: nn.Module,
+        batch: tuple[SequenceBatch, SequenceBatch],
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Mapping[str, float]]:
+        dynamics = cast(Worthy, getattr(model, "module", model)).dynamics
+        learned, held = (each.to(dynamics.device) for each in batch)
+        most = learned.valid.shape[1] - dynamics.config.recent
+        ahead = round(math.exp(math.log(most) * float(torch.rand((), generator=generator))))
+        off, weight = self._missed(dynamics, learned, ahead, generator)
+        loss = (huber_loss(off, torch.zeros_like(off), reduction="none") * weight).mean()
+        with torch.no_grad():
+            missed, _ = self._missed(dynamics, held, min(5, most), generator)
+        return loss, {"error_1_to_5": float(missed.square().mean().sqrt())}
+
+    def _missed(
+        self, dynamics: Dynamics, batch: SequenceBatch, ahead: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Of moments up to so many steps after the first one whose last actions are known."""
+        b, device, config = len(batch.task), batch.latent.device, dynamics.config
+        first = config.recent - 1
+        seen_from = travelled(dynamics, batch.action[:, : first + 1 + ahead])
+        steps = torch.randint(1, ahead + 1, (b, VIEWS), generator=generator).flatten().to(device)
+        which = torch.arange(b, device=device).repeat_interleave(VIEWS)
+        codes = batch.latent[which, first, : self.code_size]
+        codes = codes + self.how.noise * torch.randn(codes.shape, generator=generator).to(device)
+        there = torch.ones(len(which), 1, dtype=torch.bool, device=device)
+        warped = dynamics.warped(seen_from[which, steps - 1, None], there, codes[:, None])
+        sigma = torch.full((len(which),), float(config.sigma_max), device=device)
+        noise = torch.randn(len(which), dynamics.latent_size, generator=generator).to(device)
+        nothing = codes.new_zeros(len(which), dynamics.context_size)
+        noisy = config.sigma_max * noise
+        said = dynamics.clean(noisy, sigma, nothing, warped, batch.task[which])
+        off = (said - batch.latent[which, first + steps])[:, : self.code_size]
+        weight = batch.valid[which, first + steps, None].to(off)
+        if batch.weight is not None:
+            cells = batch.weight[which, first + steps]
+            weight = weight * cells.repeat(1, off.shape[1] // cells.shape[1])
+        return off, weight
+
+
+def travelled(dynamics: Dynamics, action: Float[Tensor, "b t a"]) -> Float[Tensor, "b n 5"]:
+    """Where the first moment whose last actions are known was seen from, as each one after it sees
+    that, by actions alone."""
+    b, recent = len(action), int(dynamics.config.recent)
+    acted = dynamics.encode_action(action[:, 1:]).unfold(1, recent, 1).flatten(2)
+    motion = REACH * dynamics.by_actions(acted)[..., :3].to(action.dtype)
+    places, headings = action.new_zeros(b, 1, 2), action.new_tensor([1.0, 0.0]).expand(b, 1, 2)
+    every = []
+    for moved in motion.unbind(1):
+        places, headings = moved_by(places, headings, moved)
+        every.append(torch.cat([bounded(places), headings], dim=2)[:, 0])
+    return torch.stack(every, dim=1)
