@@ -79,7 +79,7 @@ class MemoryTraining(Training):
     """How the global model is told each number of an action: as it is, or as shares of bins."""
 
     tokenizer: Optimisation = field(
-        default_factory=lambda: Optimisation(updates=12_000, batch_size=5, warmup=200)
+        default_factory=lambda: Optimisation(updates=6_000, batch_size=5, warmup=200)
     )
     """Part 1 of 5: frames to codes, and back; codes that can be foreseen."""
 
@@ -95,7 +95,7 @@ class MemoryTraining(Training):
     """Part 2 of 5: the dynamics' first weights, by what one frame says of views near it."""
 
     dynamics: Optimisation = field(
-        default_factory=lambda: Optimisation(updates=40_000, batch_size=32, weight_decay=0.01)
+        default_factory=lambda: Optimisation(updates=25_000, batch_size=32, weight_decay=0.01)
     )
     """Part 3 of 5: the memory, and the diffusion model of what is seen from there."""
 
@@ -271,7 +271,7 @@ PRESETS = {
         ),
     ),
     "full": (
-        "About six hours on one core.",
+        "About five hours on one core.",
         MemoryTraining(data=UNSET, out=UNSET),
     ),
 }  # fmt: skip
