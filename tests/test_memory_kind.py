@@ -23,6 +23,7 @@ from wm_gym.training.memory.dynamics import DynamicsLoss, Remembering, Worthy, r
 from wm_gym.training.memory.heads import JudgingLoss, moments
 from wm_gym.training.memory.local_model import Following, FollowingLoss, Recalling
 from wm_gym.training.memory.sequences import SequenceBatch, Sequences, split
+from wm_gym.training.memory.warp import WarpLoss
 from wm_gym.training.memory.weights import rarity
 from wm_gym.training.trainer import Optimisation, Trainer
 
@@ -236,6 +237,28 @@ def test_a_camera_that_turned_knows_where_it_looks(unchecked_types):
     loss = DynamicsLoss(Remembering(seen=4, ahead=16, noise=0.0), 6)
     off = [update.scores["error_15"] for update in run.train(Turns(), loss)]
     assert np.mean(off[-20:]) < 0.45 * float(turns(100, 20, 0).latent.std())
+
+
+def test_a_motion_is_learned_from_what_one_frame_says_of_later_ones(unchecked_types):
+    """By that alone: where motions are taken away, what is painted is as far off as ever."""
+    sizes = {
+        "cells": (1, 1), "cell_channels": 6, "action_size": 1, "memory": 16, "points": 1,
+        "directions": 1, "recent": 2, "inputs": 16, "touch_width": 16, "width": 32, "channels": 64,
+        "blocks": 1,
+    }  # fmt: skip
+    run = trainer(seeded(lambda: Worthy(sizes=sizes)), updates=300, ema=0.9, learning_rate=5e-3)
+    off = [
+        u.scores["error_1_to_5"] for u in run.train(Turns(), WarpLoss(Remembering(noise=0.0), 6))
+    ]
+    shown = turns(200, 8, 10**6)
+    still = (shown.latent[:, 6] - shown.latent[:, 1]).square().mean().sqrt()
+    assert np.mean(off[-20:]) < 0.5 * float(still)
+    with torch.no_grad():
+        run.average.dynamics.by_actions.weight.zero_()
+        _, lost = WarpLoss(Remembering(noise=0.0), 6)(
+            run.average, Turns().batch(0), torch.Generator().manual_seed(0)
+        )
+    assert lost["error_1_to_5"] > 0.7 * float(still)
 
 
 # A flag that is shown once
