@@ -41,8 +41,12 @@ def _missing():
     return None
 
 
+PACKAGED = packaged_names()
+"""Before any test puts other ones in their place."""
+
+
 def pytest_runtest_setup(item):
-    if item.get_closest_marker("packaged") and "push-cube" not in packaged_names():
+    if item.get_closest_marker("packaged") and "push-cube" not in PACKAGED:
         pytest.skip("the world model push-cube is not packaged")
     if item.get_closest_marker("mujoco") and (missing := _missing()):
         pytest.skip(missing)

@@ -41,6 +41,8 @@ class Bench:
     dreams: Dreams = field(default_factory=Dreams)
     gradients: Gradients = field(default_factory=Gradients)
     pasts: Pasts = field(default_factory=Pasts)
+    """What the speed of a world model with memory is measured after."""
+
     out: Path | None = None
     """JSON file to write the figures to; without it they are only printed."""
 
