@@ -57,7 +57,8 @@ push-cube: $(INSTALLED)  ## what Real-PushCube-v0 needs: MuJoCo, a runtime, and 
 
 bench: $(INSTALLED)  ## speed, on this machine
 	$(BIN)/wm-gym bench --parts systems loading dream compiled profile gradient --out out/bench.json
-	$(BIN)/wm-gym bench --parts memory profile --world-model push-cube --out out/bench_memory.json
+	if [ -e wm_gym/packaged/push-cube ]; then $(BIN)/wm-gym bench --parts memory profile \
+		--world-model push-cube --out out/bench_memory.json; fi
 
 soak: $(INSTALLED)  ## a million dreamt steps: nothing breaks, memory stays flat
 	$(BIN)/wm-gym soak

@@ -222,8 +222,10 @@ def turns(n, length, seed):
 
 @dataclasses.dataclass(frozen=True)
 class Turns:
+    length: int = 20
+
     def batch(self, k):
-        return turns(32, 20, k), turns(16, 20, 10**6)
+        return turns(32, self.length, k), turns(16, self.length, 10**6)
 
 
 def test_a_camera_that_turned_knows_where_it_looks(unchecked_types):
@@ -259,6 +261,16 @@ def test_a_motion_is_learned_from_what_one_frame_says_of_later_ones(unchecked_ty
             run.average, Turns().batch(0), torch.Generator().manual_seed(0)
         )
     assert lost["error_1_to_5"] > 0.7 * float(still)
+
+
+def test_short_sequences_are_warped_too():
+    """Of as few frames as a log may have, where fewer actions are known than a motion is told."""
+    sizes = {"cells": (1, 1), "cell_channels": 6, "action_size": 1, "memory": 16, "points": 1}
+    sizes |= {"directions": 1, "recent": 8, "width": 32, "channels": 16, "inputs": 16}
+    run = trainer(seeded(lambda: Worthy(sizes=sizes)), updates=2)
+    batches = Turns(length=4)
+    scores = [u.scores["error_1_to_5"] for u in run.train(batches, WarpLoss(Remembering(), 6))]
+    assert np.isfinite(scores).all()
 
 
 # A flag that is shown once

@@ -389,6 +389,14 @@ def test_a_tool_is_somewhere_in_the_state():
         replace(DOT, tool=replace(DOT.tool, position=("x", "z")))
 
 
+def test_what_actions_mean_for_a_camera_is_three_rows():
+    row = (0.1,) * DOT.action_size
+    assert replace(DOT, camera=(row, row, row)).camera
+    for wrong in ((row, row), (row, row, row[1:])):
+        with pytest.raises(ValueError, match="camera is .* expected three rows"):
+            replace(DOT, camera=wrong)
+
+
 def test_other_environments_are_refused(folder):
     with pytest.raises(ValueError, match="neither a dream nor a real system"):
         play("CartPole-v1")

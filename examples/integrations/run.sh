@@ -50,7 +50,9 @@ run() {
 
 mkdir -p "$root"
 failed=0
-[ $# -gt 0 ] || set -- sb3 sb3_sac single_file_ppo torchrl_ppo tianshou_ppo skrl_ppo rllib_ppo \
-    sb3_cube skrl_cube
+if [ $# -eq 0 ]; then
+    set -- sb3 sb3_sac single_file_ppo torchrl_ppo tianshou_ppo skrl_ppo rllib_ppo
+    [ ! -e wm_gym/packaged/push-cube ] || set -- "$@" sb3_cube skrl_cube
+fi
 for name in "$@"; do run "$name"; done
 exit $failed

@@ -193,6 +193,11 @@ class System:
             if not set(pair) <= set(self.state_names):
                 raise ValueError(f"places[{name!r}] is {pair}, expected two of the state_names")
         self._check_keys()
+        if self.camera and [len(row) for row in self.camera] != [self.action_size] * 3:
+            raise ValueError(
+                f"camera is {self.camera}, expected three rows (forward, left, turn), each of "
+                f"{self.action_size} numbers, one for each of an action"
+            )
         if self.tool is not None and not set(self.tool.position) <= set(self.state_names):
             raise ValueError(
                 f"the tool's position is {self.tool.position}, expected two of {self.state_names}"

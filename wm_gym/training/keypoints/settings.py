@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from wm_gym.data import Dataset, Windows
+from wm_gym.data.absence import system_of
 from wm_gym.numbers import check_least
-from wm_gym.systems import registered_systems, system_named
 from wm_gym.systems.cells import cell_of, cells_fit
 from wm_gym.training.keypoints.denoiser import Dreaming
 from wm_gym.training.keypoints.local_model import Filtering
@@ -151,8 +151,8 @@ def _way_out(height: int, width: int, patch: int) -> str:
 def context_of(config: KeypointTraining, dataset: Dataset) -> int:
     if config.context is not None:
         return config.context
-    name = dataset.spec.robot_type or ""
-    return system_named(name).context if name in registered_systems() else CONTEXT
+    system = system_of(dataset)
+    return CONTEXT if system is None else system.context
 
 
 def patch_of(config: KeypointTraining, dataset: Dataset) -> int:

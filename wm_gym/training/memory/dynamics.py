@@ -21,6 +21,7 @@ from wm_gym.models.memory.tokenizer import Tokenizer
 from wm_gym.models.networks import network
 from wm_gym.models.rewards import reward_loss
 from wm_gym.training.memory.sequences import SequenceBatch
+from wm_gym.training.memory.weights import by_number
 
 TOLD = (1, 15, 40)
 """Steps without a look after which the error is told while training."""
@@ -157,9 +158,9 @@ class DynamicsLoss:
         said = dynamics(noisy, sigma, memory, task)
         off = huber_loss(said, latent, delta=how.delta, reduction="none")
         picture, felt = off[:, : self.code_size], off[:, self.code_size :]
-        if cells is not None:
-            picture = picture * cells.repeat(1, picture.shape[1] // cells.shape[1])
-        missed = picture.mean(1) + (how.proprio * felt.mean(1) if felt.shape[1] else 0)
+        missed = by_number(picture, cells).mean(1) + (
+            how.proprio * felt.mean(1) if felt.shape[1] else 0
+        )
         return missed * loss_weight(sigma, sigma_data=1.0).clamp(max=5.0)
 
     def _worth(self, worthy: Worthy, memories: Memories, part: SequenceBatch) -> dict[str, Tensor]:

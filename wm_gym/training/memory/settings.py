@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 
 from wm_gym.data import Dataset
+from wm_gym.data.absence import system_of
 from wm_gym.data.origin import origin_of
 from wm_gym.models.folder import LARGEST_PART
 from wm_gym.models.memory.dynamics import Dynamics
@@ -16,7 +17,6 @@ from wm_gym.models.memory.tokenizer import Tokenizer
 from wm_gym.models.on_paper import check_could_load
 from wm_gym.models.world_model import Card
 from wm_gym.numbers import check_least
-from wm_gym.systems import registered_systems, system_named
 from wm_gym.training.memory.dynamics import Remembering
 from wm_gym.training.memory.local_model import Following
 from wm_gym.training.memory.tokenizer import Tokenizing
@@ -215,8 +215,8 @@ def sizes_of(config: MemoryTraining, dataset: Dataset) -> dict[str, dict[str, An
 
 def camera_of(dataset: Dataset) -> tuple[tuple[float, ...], ...]:
     """As its system tells, where that is known here."""
-    name = dataset.spec.robot_type or ""
-    return system_named(name).camera if name in registered_systems() else ()
+    system = system_of(dataset)
+    return () if system is None else system.camera
 
 
 def check(config: MemoryTraining, dataset: Dataset) -> None:

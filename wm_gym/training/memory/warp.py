@@ -13,11 +13,12 @@ from typing import cast
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import huber_loss
+from torch.nn.functional import huber_loss, pad
 
 from wm_gym.models.memory.dynamics import REACH, Dynamics, bounded, moved_by
 from wm_gym.training.memory.dynamics import Remembering, Worthy
 from wm_gym.training.memory.sequences import SequenceBatch
+from wm_gym.training.memory.weights import by_number
 
 VIEWS = 4
 """Later moments of each sequence that are painted."""
@@ -36,21 +37,25 @@ class WarpLoss:
     ) -> tuple[Tensor, Mapping[str, float]]:
         dynamics = cast(Worthy, getattr(model, "module", model)).dynamics
         learned, held = (each.to(dynamics.device) for each in batch)
-        most = learned.valid.shape[1] - dynamics.config.recent
+        most = learned.valid.shape[1] - 1 - _first(dynamics, learned)
         ahead = round(math.exp(math.log(most) * float(torch.rand((), generator=generator))))
-        off, weight = self._missed(dynamics, learned, ahead, generator)
-        loss = (huber_loss(off, torch.zeros_like(off), reduction="none") * weight).mean()
+        off, at = self._off(dynamics, learned, ahead, generator)
+        missed = huber_loss(off, torch.zeros_like(off), reduction="none")
+        cells = None if learned.weight is None else learned.weight[at]
+        loss = (by_number(missed, cells) * learned.valid[at][:, None]).mean()
         with torch.no_grad():
-            missed, _ = self._missed(dynamics, held, min(5, most), generator)
-        return loss, {"error_1_to_5": float(missed.square().mean().sqrt())}
+            off, at = self._off(dynamics, held, min(5, most), generator)
+        square = off[held.valid[at]].square()
+        return loss, {"error_1_to_5": float(square.mean().sqrt()) if len(square) else math.nan}
 
-    def _missed(
+    def _off(
         self, dynamics: Dynamics, batch: SequenceBatch, ahead: int, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Of moments up to so many steps after the first one whose last actions are known."""
+    ) -> tuple[Float[Tensor, "n c"], tuple[Tensor, Tensor]]:
+        """How far off pictures are that are painted of moments up to so many steps later; and of
+        which sequences and moments they are."""
         b, device, config = len(batch.task), batch.latent.device, dynamics.config
-        first = config.recent - 1
-        seen_from = travelled(dynamics, batch.action[:, : first + 1 + ahead])
+        first = _first(dynamics, batch)
+        seen_from = travelled(dynamics, batch.action[:, : first + 1 + ahead], first)
         steps = torch.randint(1, ahead + 1, (b, VIEWS), generator=generator).flatten().to(device)
         which = torch.arange(b, device=device).repeat_interleave(VIEWS)
         codes = batch.latent[which, first, : self.code_size]
@@ -62,19 +67,22 @@ class WarpLoss:
         nothing = codes.new_zeros(len(which), dynamics.context_size)
         noisy = config.sigma_max * noise
         said = dynamics.clean(noisy, sigma, nothing, warped, batch.task[which])
-        off = (said - batch.latent[which, first + steps])[:, : self.code_size]
-        weight = batch.valid[which, first + steps, None].to(off)
-        if batch.weight is not None:
-            cells = batch.weight[which, first + steps]
-            weight = weight * cells.repeat(1, off.shape[1] // cells.shape[1])
-        return off, weight
+        at = which, first + steps
+        return (said - batch.latent[at])[:, : self.code_size], at
 
 
-def travelled(dynamics: Dynamics, action: Float[Tensor, "b t a"]) -> Float[Tensor, "b n 5"]:
-    """Where the first moment whose last actions are known was seen from, as each one after it sees
-    that, by actions alone."""
+def _first(dynamics: Dynamics, batch: SequenceBatch) -> int:
+    """The first moment whose last actions are known, or in short sequences the last but one."""
+    return int(min(dynamics.config.recent - 1, batch.valid.shape[1] - 2))
+
+
+def travelled(
+    dynamics: Dynamics, action: Float[Tensor, "b t a"], first: int
+) -> Float[Tensor, "b n 5"]:
+    """Where a moment was seen from, as each one after it sees that, by actions alone."""
     b, recent = len(action), int(dynamics.config.recent)
-    acted = dynamics.encode_action(action[:, 1:]).unfold(1, recent, 1).flatten(2)
+    past = pad(action, (0, 0, recent - 1, 0))  # nobody moved before
+    acted = dynamics.encode_action(past).unfold(1, recent, 1).flatten(2)[:, first + 1 :]
     motion = REACH * dynamics.by_actions(acted)[..., :3].to(action.dtype)
     places, headings = action.new_zeros(b, 1, 2), action.new_tensor([1.0, 0.0]).expand(b, 1, 2)
     every = []

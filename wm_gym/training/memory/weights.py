@@ -13,6 +13,7 @@ LEVELS, MOST = 8, 64.0
 
 def rarity(frames: UInt8[Tensor, "b h w c"], power: float) -> Float[Tensor, "b 1 h w"]:
     """(1 / how many pixels of this picture are of this pixel's colour)^power, over its mean.
+    The largest is at most 64 times the least.
 
     A small thing of its own colour is few pixels, and may be all that matters. With a power of 0
     all weigh the same.
@@ -25,6 +26,13 @@ def rarity(frames: UInt8[Tensor, "b h w c"], power: float) -> Float[Tensor, "b 1
     count = torch.bincount(number.flatten(), minlength=b * many)[number]
     weight = count.float().pow(-power).clamp(min=1 / MOST)
     return (weight / weight.mean(1, keepdim=True)).view(b, 1, *frames.shape[1:3])
+
+
+def by_number(
+    off: Float[Tensor, "n d"], cells: Float[Tensor, "n c"] | None
+) -> Float[Tensor, "n d"]:
+    """Errors of codes, weighed by their cells' pixels."""
+    return off if cells is None else off * cells.repeat(1, off.shape[1] // cells.shape[1])
 
 
 class Weighing(nn.Module):
