@@ -200,6 +200,13 @@ def test_some_frames_are_kept_and_where_they_were_seen_from():
     torch.testing.assert_close(newest.codes, torch.stack([latent[:, i] for i in (0, 0, 4)], dim=1))
 
 
+ONE_CELL = {
+    "cells": (1, 1), "cell_channels": 6, "action_size": 1, "memory": 32, "points": 2,
+    "directions": 1, "recent": 2, "inputs": 32, "touch_width": 16, "width": 32, "channels": 16,
+    "blocks": 1,
+}  # fmt: skip
+
+
 # A camera that turns
 
 VIEWS = torch.arange(6) * (2 * np.pi / 6)
@@ -230,11 +237,7 @@ class Turns:
 
 def test_a_camera_that_turned_knows_where_it_looks(unchecked_types):
     """Long after its last look; to know nothing is to be off by the standard deviation."""
-    sizes = {
-        "cells": (1, 1), "cell_channels": 6, "action_size": 1, "memory": 32, "points": 4,
-        "directions": 4, "recent": 2, "inputs": 32, "touch_width": 16, "width": 64, "channels": 16,
-        "blocks": 1,
-    }  # fmt: skip
+    sizes = {**ONE_CELL, "points": 4, "directions": 4, "width": 64}
     run = trainer(seeded(lambda: Worthy(sizes=sizes)), updates=300, ema=0.9, learning_rate=5e-3)
     loss = DynamicsLoss(Remembering(seen=4, ahead=16, noise=0.0), 6)
     off = [update.scores["error_15"] for update in run.train(Turns(), loss)]
@@ -243,11 +246,7 @@ def test_a_camera_that_turned_knows_where_it_looks(unchecked_types):
 
 def test_a_motion_is_learned_from_what_one_frame_says_of_later_ones(unchecked_types):
     """By that alone: where motions are taken away, what is painted is as far off as ever."""
-    sizes = {
-        "cells": (1, 1), "cell_channels": 6, "action_size": 1, "memory": 16, "points": 1,
-        "directions": 1, "recent": 2, "inputs": 16, "touch_width": 16, "width": 32, "channels": 64,
-        "blocks": 1,
-    }  # fmt: skip
+    sizes = {**ONE_CELL, "memory": 16, "points": 1, "inputs": 16, "channels": 64}
     run = trainer(seeded(lambda: Worthy(sizes=sizes)), updates=300, ema=0.9, learning_rate=5e-3)
     off = [
         u.scores["error_1_to_5"] for u in run.train(Turns(), WarpLoss(Remembering(noise=0.0), 6))
@@ -265,9 +264,7 @@ def test_a_motion_is_learned_from_what_one_frame_says_of_later_ones(unchecked_ty
 
 def test_short_sequences_are_warped_too():
     """Of as few frames as a log may have, where fewer actions are known than a motion is told."""
-    sizes = {"cells": (1, 1), "cell_channels": 6, "action_size": 1, "memory": 16, "points": 1}
-    sizes |= {"directions": 1, "recent": 8, "width": 32, "channels": 16, "inputs": 16}
-    run = trainer(seeded(lambda: Worthy(sizes=sizes)), updates=2)
+    run = trainer(seeded(lambda: Worthy(sizes={**ONE_CELL, "recent": 8})), updates=2)
     batches = Turns(length=4)
     scores = [u.scores["error_1_to_5"] for u in run.train(batches, WarpLoss(Remembering(), 6))]
     assert np.isfinite(scores).all()
@@ -304,12 +301,7 @@ def trainer(model, **kwargs):
 
 
 def small():
-    sizes = {
-        "cells": (1, 1), "cell_channels": 2, "action_size": 1, "memory": 32, "points": 2,
-        "directions": 1, "recent": 2, "inputs": 32, "touch_width": 16, "width": 32, "channels": 16,
-        "blocks": 1,
-    }  # fmt: skip
-    return seeded(lambda: Worthy(sizes=sizes))
+    return seeded(lambda: Worthy(sizes={**ONE_CELL, "cell_channels": 2}))
 
 
 HOW = Remembering(seen=8, ahead=8, noise=0.0)

@@ -393,7 +393,7 @@ def test_what_actions_mean_for_a_camera_is_three_rows():
     row = (0.1,) * DOT.action_size
     assert replace(DOT, camera=(row, row, row)).camera
     for wrong in ((row, row), (row, row, row[1:])):
-        with pytest.raises(ValueError, match="camera is .* expected three rows"):
+        with pytest.raises(ValueError, match=r"camera is .* expected three rows"):
             replace(DOT, camera=wrong)
 
 
