@@ -45,8 +45,12 @@ PACKAGED = packaged_names()
 """Before any test puts other ones in their place."""
 
 
+def _unpackaged(item):
+    return bool(item.get_closest_marker("packaged")) and "push-cube" not in PACKAGED
+
+
 def pytest_runtest_setup(item):
-    if item.get_closest_marker("packaged") and "push-cube" not in PACKAGED:
+    if _unpackaged(item):
         pytest.skip("the world model push-cube is not packaged")
     if item.get_closest_marker("mujoco") and (missing := _missing()):
         pytest.skip(missing)
@@ -56,7 +60,7 @@ def pytest_runtest_setup(item):
 def pytest_runtest_makereport(item, call):
     """Where MuJoCo or the model is required, as in CI, a test of it that was skipped has failed."""
     report = yield
-    for marker in ("mujoco", "packaged"):
+    for marker in ("packaged",) if _unpackaged(item) else ("mujoco", "packaged"):
         switch = f"WM_GYM_REQUIRE_{marker.upper()}"
         required = os.environ.get(switch, "") not in ("", "0")
         if report.skipped and required and item.get_closest_marker(marker):
