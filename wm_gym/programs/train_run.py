@@ -155,7 +155,8 @@ def _means(updates: list[Update]) -> dict[str, float]:
         {"loss": u.loss, **u.scores, "gradient_norm": u.gradient_norm, "rate": u.learning_rate}
         for u in updates
     ]
-    return {name: float(f"{np.nanmean([row[name] for row in rows]):.3g}") for name in rows[0]}
+    told = {name: [row[name] for row in rows if name in row] for row in rows for name in row}
+    return {name: float(f"{np.nanmean(values):.3g}") for name, values in told.items()}
 
 
 def _save(

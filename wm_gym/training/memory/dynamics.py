@@ -97,12 +97,12 @@ class DynamicsLoss:
     def __call__(
         self,
         model: nn.Module,
-        batch: tuple[SequenceBatch, SequenceBatch],
+        batch: tuple[SequenceBatch, SequenceBatch | None],
         generator: torch.Generator,
     ) -> tuple[Tensor, Mapping[str, float]]:
         worthy = cast(Worthy, getattr(model, "module", model))
         dynamics, how = worthy.dynamics, self.how
-        learned, held = (each.to(dynamics.device) for each in batch)
+        learned = batch[0].to(dynamics.device)
         t = learned.valid.shape[1]
         seen = _between(1, min(how.seen, t - 2), generator)
         ahead = _between(2, min(how.ahead, t - seen), generator)
@@ -120,10 +120,11 @@ class DynamicsLoss:
         }
         if self.has_reward and how.worth:
             losses |= self._worth(worthy, memories, part)
-        return torch.stack(list(losses.values())).sum(), {
-            **{f"loss_{name}": value.item() for name, value in losses.items()},
-            **errors(dynamics, held, self.code_size, generator),
-        }
+        scores = {f"loss_{name}": value.item() for name, value in losses.items()}
+        if batch[1] is not None:
+            held = batch[1].to(dynamics.device)
+            scores |= errors(dynamics, held, self.code_size, generator)
+        return torch.stack(list(losses.values())).sum(), scores
 
     def _drawn(
         self, part: SequenceBatch, seen: int, generator: torch.Generator

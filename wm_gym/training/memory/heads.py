@@ -68,15 +68,16 @@ class JudgingLoss:
     def __call__(
         self,
         model: nn.Module,
-        batch: tuple[SequenceBatch, SequenceBatch],
+        batch: tuple[SequenceBatch, SequenceBatch | None],
         generator: torch.Generator,
     ) -> tuple[Tensor, Mapping[str, float]]:
         heads = cast(Heads, getattr(model, "module", model))
-        learned, held = (each.to(self.dynamics.device) for each in batch)
-        losses, _ = self._judged(heads, learned, generator)
-        with torch.no_grad():
-            _, off = self._judged(heads, held, generator)
-        scores = {name: error.abs().mean().item() for name, error in off.items()}
+        device, scores = self.dynamics.device, dict[str, float]()
+        losses, _ = self._judged(heads, batch[0].to(device), generator)
+        if batch[1] is not None:
+            with torch.no_grad():
+                _, off = self._judged(heads, batch[1].to(device), generator)
+            scores = {name: error.abs().mean().item() for name, error in off.items()}
         return torch.stack(list(losses.values())).sum(), scores
 
     def _judged(

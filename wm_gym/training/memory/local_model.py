@@ -87,14 +87,15 @@ class FollowingLoss:
     def __call__(
         self,
         model: nn.Module,
-        batch: tuple[SequenceBatch, SequenceBatch],
+        batch: tuple[SequenceBatch, SequenceBatch | None],
         generator: torch.Generator,
     ) -> tuple[Tensor, Mapping[str, float]]:
         recalling = cast(Recalling, getattr(model, "module", model))
-        learned, held = (each.to(self.dynamics.device) for each in batch)
-        losses, _ = self._followed(recalling, learned, generator)
-        with torch.no_grad():
-            _, scores = self._followed(recalling, held, generator)
+        device, scores = self.dynamics.device, dict[str, float]()
+        losses, _ = self._followed(recalling, batch[0].to(device), generator)
+        if batch[1] is not None:
+            with torch.no_grad():
+                _, scores = self._followed(recalling, batch[1].to(device), generator)
         return torch.stack(list(losses.values())).sum(), scores
 
     def _followed(

@@ -14,6 +14,9 @@ from wm_gym.data.windows import Batches
 HELD_OUT, SPLIT = 0.05, 2**20
 """Share of the episodes that nothing learns from, at least one of four, and the seed of which."""
 
+SCORED = 10
+"""One update of so many is scored on what is held out."""
+
 Batch = TypeVar("Batch", covariant=True)
 
 
@@ -30,13 +33,13 @@ def split(dataset: Dataset) -> tuple[Dataset, Dataset]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Both(Generic[Batch]):
-    """A batch of what is learned from, and one of what is held out, for scores."""
+    """A batch of what is learned from, and now and then one of what is held out, for scores."""
 
     learned: Batches[Batch]
     held: Batches[Batch]
 
-    def batch(self, k: int) -> tuple[Batch, Batch]:
-        return self.learned.batch(k), self.held.batch(k)
+    def batch(self, k: int) -> tuple[Batch, Batch | None]:
+        return self.learned.batch(k), None if k % SCORED else self.held.batch(k)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

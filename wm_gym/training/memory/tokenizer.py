@@ -84,7 +84,10 @@ class TokenizingLoss:
     how: Tokenizing
 
     def __call__(
-        self, model: nn.Module, batch: tuple[WindowBatch, WindowBatch], generator: torch.Generator
+        self,
+        model: nn.Module,
+        batch: tuple[WindowBatch, WindowBatch | None],
+        generator: torch.Generator,
     ) -> tuple[Tensor, Mapping[str, float]]:
         joint = cast(JointTokenizer, getattr(model, "module", model))
         tokenizer, device = joint.tokenizer, joint.tokenizer.mean.device
@@ -108,9 +111,9 @@ class TokenizingLoss:
             **self._foreseen(joint, codes.view(b, t, -1), action, frames, generator),
         }
         scores = {f"loss_{name}": value.item() for name, value in losses.items()}
-        return torch.stack(list(losses.values())).sum(), {
-            "psnr": psnr_of(tokenizer, torch.from_numpy(batch[1].frames[0]).to(device)), **scores,
-        }  # fmt: skip
+        if batch[1] is not None:
+            scores["psnr"] = psnr_of(tokenizer, torch.from_numpy(batch[1].frames[0]).to(device))
+        return torch.stack(list(losses.values())).sum(), scores
 
     def _foreseen(
         self,

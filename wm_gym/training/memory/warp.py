@@ -32,17 +32,20 @@ class WarpLoss:
     def __call__(
         self,
         model: nn.Module,
-        batch: tuple[SequenceBatch, SequenceBatch],
+        batch: tuple[SequenceBatch, SequenceBatch | None],
         generator: torch.Generator,
     ) -> tuple[Tensor, Mapping[str, float]]:
         dynamics = cast(Worthy, getattr(model, "module", model)).dynamics
-        learned, held = (each.to(dynamics.device) for each in batch)
+        learned = batch[0].to(dynamics.device)
         most = learned.valid.shape[1] - 1 - _first(dynamics, learned)
         ahead = round(math.exp(math.log(most) * float(torch.rand((), generator=generator))))
         off, at = self._off(dynamics, learned, ahead, generator)
         missed = huber_loss(off, torch.zeros_like(off), reduction="none")
         cells = None if learned.weight is None else learned.weight[at]
         loss = (by_number(missed, cells) * learned.valid[at][:, None]).mean()
+        if batch[1] is None:
+            return loss, {}
+        held = batch[1].to(dynamics.device)
         with torch.no_grad():
             off, at = self._off(dynamics, held, min(5, most), generator)
         square = off[held.valid[at]].square()
