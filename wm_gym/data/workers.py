@@ -13,11 +13,11 @@ _SAFE_PATH, _FOR_WORKERS = "PYTHONSAFEPATH", "workers of wm_gym"
 
 @contextmanager
 def starting_workers() -> Iterator[None]:
-    """Workers inherit that interrupts are ignored, as their parent stops them; and until they begin
-    they import nothing from the current folder, which may hold a `pickle.py` of anybody's."""
+    """Workers never hear of an interrupt, as their parent stops them; and until they begin they
+    import nothing from the current folder, which may hold a `pickle.py` of anybody's."""
     os.environ.setdefault(_SAFE_PATH, _FOR_WORKERS)
     try:
-        with _interrupts_ignored():
+        with _interrupts_held():
             yield
     finally:
         _restore_path()
@@ -30,16 +30,21 @@ def _restore_path() -> None:
 
 
 @contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Only the main thread may say so; elsewhere nothing changes."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _interrupts_held() -> Iterator[None]:
+    """What is started meanwhile inherits a mask, and never hears of an interrupt. One that another
+    thread took in is told at the end, where this is the main thread, which alone may say so."""
+    held = list[int]()
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, lambda number, _: held.append(number)) if main else None
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if main:
+            signal.signal(signal.SIGINT, handler)
+        if held:
+            signal.raise_signal(signal.SIGINT)
 
 
 def begin_as_worker() -> None:
