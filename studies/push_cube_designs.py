@@ -1,5 +1,6 @@
 """Which memory dreams Push Cube: each design learns for as long, on the same codes, and is judged
 by the same looks away and the same choices. Prints a table; a design that is done stays as it is.
+All are warped for as many updates before.
 
     python studies/push_cube_designs.py --tokenizer-of out/push-cube --minutes 20
 """
@@ -16,14 +17,21 @@ from typing import Any
 
 import tyro
 
+FEW = "--kept", "2"
 DESIGNS = {
-    "landmarks and a GRU": (),
-    "a GRU alone": ("--points", "1", "--directions", "1"),
-    "landmarks, hardly a GRU": ("--memory", "16"),
+    "kept frames, landmarks, a GRU": (),
+    "two kept frames, landmarks, a GRU": FEW,
+    "kept frames, a GRU": ("--points", "1", "--directions", "1"),
+    "kept frames, landmarks, hardly a GRU": ("--memory", "16"),
+    "two kept frames, a GRU": (*FEW, "--points", "1", "--directions", "1"),
     "8 steps ahead": ("--remembering.ahead", "8", "--sequence", "48"),
-    "memory of 4 frames": ("--prefill", "4", "--remembering.seen", "4", "--sequence", "44"),
-    "memory of 96 frames": ("--prefill", "96", "--remembering.seen", "96", "--sequence", "136"),
-}
+    "memory of 4 frames": (
+        *FEW, "--prefill", "4", "--remembering.seen", "4", "--sequence", "44",
+    ),
+    "memory of 96 frames": (
+        "--kept", "25", "--prefill", "96", "--remembering.seen", "96", "--sequence", "136",
+    ),
+}  # fmt: skip
 """By name: what differs from the usual settings, of which the first is one."""
 
 AWAY, CHOICES = "push-cube-away", "push-cube-choices"
@@ -89,13 +97,13 @@ def _train(config: Study, name: str, seed: int) -> None:
     pace = out / "pace.json"
     if not pace.exists():
         begun = time.perf_counter()
-        _run(_training(config, name, seed, out / "paced", 1))
+        _run(_training(config, name, seed, out / "paced", 1, heads=1, warp=1))
         without = time.perf_counter() - begun
         begun = time.perf_counter()
-        _run(_training(config, name, seed, out / "paced-more", 1 + PACED))
+        _run(_training(config, name, seed, out / "paced-more", 1 + PACED, heads=1, warp=1))
         pace.parent.mkdir(parents=True, exist_ok=True)
         pace.write_text(json.dumps((time.perf_counter() - begun - without) / PACED))
-    _run(_training(config, name, seed, out, _updates(config, name, seed), heads=400))
+    _run(_training(config, name, seed, out, _updates(config, name, seed), heads=400, warp=1500))
 
 
 def _updates(config: Study, name: str, seed: int) -> int:
@@ -104,13 +112,14 @@ def _updates(config: Study, name: str, seed: int) -> int:
 
 
 def _training(
-    config: Study, name: str, seed: int, out: Path, updates: int, heads: int = 1
+    config: Study, name: str, seed: int, out: Path, updates: int, heads: int, warp: int
 ) -> tuple[str, ...]:
     return (
         "train", "memory-full", "--data", str(config.data), "--test", str(config.test),
         "--tokenizer-of", str(config.tokenizer_of), "--out", str(out), "--starts", "8",
         "--start-windows", "4", "--dynamics.updates", str(updates), "--dynamics.seed", str(seed),
-        "--heads.updates", str(heads), "--local-model.updates", "1", *DESIGNS[name],
+        "--warp.updates", str(warp), "--heads.updates", str(heads), "--local-model.updates", "1",
+        *DESIGNS[name],
     )  # fmt: skip
 
 
