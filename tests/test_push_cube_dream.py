@@ -15,6 +15,7 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
 from wm_gym.conformance import check_vector_env
+from wm_gym.conformance.compare import difference
 from wm_gym.evaluation.judge import examine, first_frames
 from wm_gym.models import folder as model_folder
 from wm_gym.models.world_model import WorldModel
@@ -22,6 +23,7 @@ from wm_gym.programs.play import Player, opened
 from wm_gym.programs.play_session import Session
 from wm_gym.programs.report import Report, report
 from wm_gym.systems import PUSH_CUBE
+from wm_gym.wrappers import LatentObservation
 
 ID, NAME = "WM-PushCube-v0", "push-cube"
 FELT = PUSH_CUBE.proprio_size
@@ -148,6 +150,37 @@ def test_proprioception_that_nobody_tells_is_what_it_is_on_average(model):
     told = np.full((1, FELT), 0.25, np.float32)
     shown = env.reset(seed=0, options={"frames": frame, "agent_pos": told})[0]["agent_pos"]
     np.testing.assert_array_equal(shown, told[0])
+
+
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_wrapped_dictionaries_are_its_latents(model, mode):
+    how = {"num_envs": 3, "horizon": 3, "autoreset_mode": mode, "world_model": model}
+    wrapped = LatentObservation(gym.make_vec(ID, obs_type="dict", **how), model)
+    latent = gym.make_vec(ID, obs_type="latent", **how)
+    assert wrapped.observation_space == latent.observation_space
+    assert not difference(wrapped.reset(seed=1), latent.reset(seed=1))
+    for action in actions(7, 3, 3):
+        came, expected = wrapped.step(action), latent.step(action)
+        assert not (found := difference(came, expected)), found
+        if mode == AutoresetMode.DISABLED and (over := came[2] | came[3]).any():
+            again = [env.reset(options={"reset_mask": over.copy()}) for env in (wrapped, latent)]
+            assert not difference(*again)
+
+
+def test_so_are_those_from_given_frames(model):
+    wrapped = LatentObservation(gym.make(ID, obs_type="dict", world_model=model), model)
+    latent = gym.make(ID, obs_type="latent", world_model=model)
+    frames = np.random.default_rng(0).integers(0, 256, (4, 96, 96, 3), dtype=np.uint8)
+    given = {"frames": frames, "actions": actions(3, 3)}
+    for felt in ({}, {"agent_pos": actions(4, FELT)}):
+        both = [env.reset(seed=0, options={**given, **felt}) for env in (wrapped, latent)]
+        assert not difference(*both)
+        assert not difference(*(env.step(actions(1, 3)[0]) for env in (wrapped, latent)))
+
+
+def test_pictures_alone_do_not_tell_its_latents(model):
+    with pytest.raises(ValueError, match="'agent_pos', proprioception of 33 numbers"):
+        LatentObservation(gym.make(ID, world_model=model), model)
 
 
 def test_a_dream_needs_nothing_of_what_the_real_one_does(monkeypatch):

@@ -1,17 +1,17 @@
-"""`obs_type="latent"` of environments that show pixels, ours or anybody's."""
+"""`obs_type="latent"` of environments that show pixels or dictionaries, ours or anybody's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Dict
 from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32, Int
 
 from wm_gym.envs.actions import checked_action
 from wm_gym.envs.dream_starts import given_starts
@@ -21,9 +21,11 @@ from wm_gym.envs.vector import checked_mask, checked_mode
 from wm_gym.envs.world import checked_options
 from wm_gym.models.starts import Start
 from wm_gym.models.world_model import WorldModel
-from wm_gym.types import Info
+from wm_gym.types import PIXELS, PROPRIO, Info
 
 AnyVectorEnv = VectorEnv[Any, Any, Any]
+Moment = tuple[np.ndarray, np.ndarray | None]
+"""What is shown: frames, and proprioception where the world model knows it."""
 
 _FIRST, _ALL = np.zeros(1, np.int64), np.ones(1, bool)
 
@@ -47,11 +49,14 @@ class LatentObservation:
     """Shows an environment of uint8 frames, single or vector, as `obs_type="latent"` does.
 
     Frames, and actions clipped as the environment clips them, go through the frozen filter of the
-    world model's local model. Around a dream's pixels that gives the dream's own latents. Go on
+    world model's local model. Around a dream's pixels that gives the dream's own latents. Where the
+    model knows proprioception, observations are dictionaries: `pixels` and `agent_pos`. Go on
     from a snapshot by this one's `set_state`: the filter hears of nothing that is done beneath it.
     """
 
     _filter: LatentFilter
+    _usual_proprio: Float32[np.ndarray, "p"]
+    """In place of what nobody tells beside given frames."""
 
     @overload
     def __new__(
@@ -84,11 +89,27 @@ class LatentObservation:
 
     def _given(self, options: Mapping[str, Any], num_envs: int) -> list[Start] | None:
         """All frames that a dream is asked to begin from; None where it shows one, as usual."""
-        told = {name: options[name] for name in ("frames", "actions") if name in options}
+        told = {name: options[name] for name in ("frames", "actions", PROPRIO) if name in options}
         if told.get("frames") is None:
             return None
         of = self._filter.local_model
-        return given_starts(told, num_envs, frame_shape=of.frame_shape, action_size=of.action_size)
+        return given_starts(
+            told, num_envs, frame_shape=of.frame_shape, action_size=of.action_size,
+            usual_proprio=self._usual_proprio,
+        )  # fmt: skip
+
+    def _follow(self, model: WorldModel, num_envs: int, *, exact: bool) -> None:
+        self._filter = LatentFilter(model.local_model, num_envs, exact=exact)
+        felt = model.spec.proprio_size
+        known = None if model.starts is None else model.starts.usual_proprio(felt)
+        self._usual_proprio = np.zeros(felt, np.float32) if known is None else known
+
+    def _moment(self, shown: Any) -> Moment:
+        """Of what an environment, or each of many, shows."""
+        if not isinstance(shown, Mapping):
+            return np.asarray(shown), None
+        felt = self._filter.local_model.proprio_size
+        return np.asarray(shown[PIXELS]), np.asarray(shown[PROPRIO], np.float32) if felt else None
 
     def _state(self, i: int, env: Any, over: bool) -> WrappedState:
         features, model = self._filter.snapshot(i), self._filter.fingerprint
@@ -127,7 +148,7 @@ class SingleLatentObservation(
         gym.Wrapper.__init__(self, env)
         model = loaded(world_model, device=device, dtype=dtype, deterministic=deterministic)
         check_spaces(model, env.observation_space, env.action_space)
-        self._filter = LatentFilter(model.local_model, 1, exact=bool(deterministic))
+        self._follow(model, 1, exact=bool(deterministic))
         self._over = False
         self.observation_space = self._filter.space
 
@@ -135,9 +156,9 @@ class SingleLatentObservation(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Float32[np.ndarray, "f"], Info]:
         given = self._given(checked_options(options), 1)
-        frame, info = self.env.reset(seed=seed, options=options)
+        shown, info = self.env.reset(seed=seed, options=options)
         if given is None:
-            self._filter.begin_at(_FIRST, np.stack([frame]))
+            self._filter.begin_at(_FIRST, *_stacked([self._moment(shown)]))
         else:
             self._filter.begin({0: given[0]})
         self._over = False
@@ -146,8 +167,8 @@ class SingleLatentObservation(
     def step(self, action: Any) -> tuple[Float32[np.ndarray, "f"], Any, bool, bool, Info]:
         assert self.action_space.shape is not None
         acted = checked_action(action, self.action_space.shape, axes="action_space.shape")
-        frame, reward, terminated, truncated, info = self.env.step(action)
-        self._filter.advance(_FIRST, acted[None], np.stack([frame]))
+        shown, reward, terminated, truncated, info = self.env.step(action)
+        self._filter.advance(_FIRST, acted[None], *_stacked([self._moment(shown)]))
         self._over = bool(terminated or truncated)
         return self._obs(), reward, terminated, truncated, info
 
@@ -185,7 +206,7 @@ class VectorLatentObservation(LatentObservation, VectorWrapper[Any, Any, Any, An
         model = loaded(world_model, device=device, dtype=dtype, deterministic=deterministic)
         check_spaces(model, env.single_observation_space, env.single_action_space)
         self._mode = checked_mode(env.metadata.get("autoreset_mode", "not told"))
-        self._filter = LatentFilter(model.local_model, env.num_envs, exact=bool(deterministic))
+        self._follow(model, env.num_envs, exact=bool(deterministic))
         self._over = np.zeros(env.num_envs, bool)
         self._all = np.ones(env.num_envs, bool)
         self.single_observation_space = self._filter.space
@@ -202,9 +223,9 @@ class VectorLatentObservation(LatentObservation, VectorWrapper[Any, Any, Any, An
             which = checked_mask(options["reset_mask"], self.num_envs)
         given = self._given(options, self.num_envs)
         vector_reset: Any = self.env.reset  # typed `seed: int | None`, although lists are usual
-        frames, info = vector_reset(seed=seed, options=options or None)
+        shown, info = vector_reset(seed=seed, options=options or None)
         if given is None:
-            self._begin_at(which, frames)
+            self._begin_at(which, self._moment(shown))
         else:
             self._filter.begin({i: given[i] for i in np.flatnonzero(which).tolist()})
         self._over = self._over & ~which
@@ -215,17 +236,18 @@ class VectorLatentObservation(LatentObservation, VectorWrapper[Any, Any, Any, An
         acted = checked_action(
             actions, self.action_space.shape, axes="(num_envs, *single_action_space.shape)"
         )
-        frames, reward, terminated, truncated, info = self.env.step(actions)
+        shown, reward, terminated, truncated, info = self.env.step(actions)
+        now = self._moment(shown)
         ended = np.logical_or(terminated, truncated)
         nobody = np.zeros_like(ended)
         final = ended if self._mode == AutoresetMode.SAME_STEP else nobody
         ignored = self._over if self._mode == AutoresetMode.NEXT_STEP else nobody
         went_on = np.flatnonzero(~ignored)
-        seen = _with_final(frames, info, final)
-        self._filter.advance(went_on, acted[went_on], np.ascontiguousarray(seen[went_on]))
+        seen = self._with_final(now, info, final)
+        self._filter.advance(went_on, acted[went_on], *_rows(seen, went_on))
         if final.any():
             info = {**info, "final_obs": self._final_obs(final)}
-        self._begin_at(ignored | final, frames)
+        self._begin_at(ignored | final, now)
         self._over = ended & ~final
         return self._obs(), reward, terminated, truncated, info
 
@@ -246,9 +268,22 @@ class VectorLatentObservation(LatentObservation, VectorWrapper[Any, Any, Any, An
             self._filter.restore(i, each.features)
         self._over = np.array([each.over for each in state])
 
-    def _begin_at(self, which: Bool[np.ndarray, "b"], frames: UInt8[np.ndarray, "b h w c"]) -> None:
+    def _begin_at(self, which: Bool[np.ndarray, "b"], now: Moment) -> None:
         chosen = np.flatnonzero(which)
-        self._filter.begin_at(chosen, np.ascontiguousarray(frames[chosen]))
+        self._filter.begin_at(chosen, *_rows(now, chosen))
+
+    def _with_final(self, now: Moment, info: Info, final: Bool[np.ndarray, "b"]) -> Moment:
+        """What the steps led to, before any reset."""
+        if not final.any():
+            return now
+        chosen = np.flatnonzero(final)
+        last = _stacked([self._moment(info["final_obs"][i]) for i in chosen])
+        frames, proprio = (None if each is None else each.copy() for each in now)
+        for seen, end in zip((frames, proprio), last, strict=True):
+            if seen is not None:
+                seen[chosen] = end
+        assert frames is not None
+        return frames, proprio
 
     def _final_obs(self, final: Bool[np.ndarray, "b"]) -> np.ndarray:
         shown = np.full(self.num_envs, None, dtype=object)
@@ -262,25 +297,34 @@ class VectorLatentObservation(LatentObservation, VectorWrapper[Any, Any, Any, An
         return self._filter.observations(self._all)
 
 
-def _with_final(
-    frames: UInt8[np.ndarray, "b h w c"], info: Info, final: Bool[np.ndarray, "b"]
-) -> UInt8[np.ndarray, "b h w c"]:
-    """The frames that the steps led to, before any reset."""
-    if not final.any():
-        return frames
-    seen = frames.copy()
-    for i in np.flatnonzero(final):
-        seen[i] = info["final_obs"][i]
-    return seen
+def _stacked(moments: Iterable[Moment]) -> Moment:
+    frames, proprio = zip(*moments, strict=True)
+    return np.stack(frames), None if proprio[0] is None else np.stack(proprio)
+
+
+def _rows(moment: Moment, chosen: Int[np.ndarray, "n"]) -> Moment:
+    frames, proprio = moment
+    return np.ascontiguousarray(frames[chosen]), None if proprio is None else proprio[chosen]
 
 
 def check_spaces(model: WorldModel, observation: gym.Space[Any], action: gym.Space[Any]) -> None:
-    if model.spec.tasks > 1 or model.spec.proprio_size:
+    if model.spec.tasks > 1:
         raise ValueError(
-            "the world model knows several tasks, or proprioception, which pictures alone do not "
-            "tell: make the environment itself with obs_type='latent'"
+            "the world model knows several tasks, of which no picture tells: make the environment "
+            "itself with obs_type='latent'"
         )
-    if not isinstance(observation, Box) or observation.dtype != np.uint8:
+    pixels, felt = observation, model.spec.proprio_size
+    if isinstance(observation, Dict):
+        pixels = observation.get(PIXELS, observation)
+    if felt:
+        proprio = observation.get(PROPRIO) if isinstance(observation, Dict) else None
+        if proprio is None or proprio.shape != (felt,):
+            raise ValueError(
+                f"the environment shows {observation}, expected a Dict of {PIXELS!r} and "
+                f"{PROPRIO!r}, proprioception of {felt} numbers, which the world model knows "
+                "(obs_type='dict')"
+            )
+    if not isinstance(pixels, Box) or pixels.dtype != np.uint8:
         raise ValueError(
             f"the environment shows {observation}, expected pixels: "
             f"Box(0, 255, {model.spec.frame_shape}, uint8)"
@@ -290,4 +334,4 @@ def check_spaces(model: WorldModel, observation: gym.Space[Any], action: gym.Spa
             f"the environment's actions are {action}, expected "
             f"Box(-1, 1, ({model.spec.action_size},))"
         )
-    check_sizes(model, observation.shape, action.shape[0], "the environment")
+    check_sizes(model, pixels.shape, action.shape[0], "the environment")
