@@ -108,7 +108,8 @@ def _draw(curves: dict[str, list[dict[str, float]]], drawn: Scores) -> Figure:
         figure = Figure(figsize=(12, 2.6), layout="constrained")
         for axis, (part, rows) in zip(figure.subplots(1, len(curves)), curves.items(), strict=True):
             score = score_of(part, rows, drawn)
-            axis.plot([row["step"] for row in rows], [row[score] for row in rows])
+            scored = [row for row in rows if score in row]
+            axis.plot([row["step"] for row in scored], [row[score] for row in scored])
             axis.set(title=part, xlabel="updates", ylabel=score.replace("_", " "))
     return figure
 
