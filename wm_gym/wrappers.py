@@ -19,13 +19,13 @@ from wm_gym.envs.latent_filter import LatentFilter
 from wm_gym.envs.loading import check_sizes, loaded
 from wm_gym.envs.vector import checked_mask, checked_mode
 from wm_gym.envs.world import checked_options
-from wm_gym.models.starts import Start
+from wm_gym.models.starts import Start, mean_proprio
 from wm_gym.models.world_model import WorldModel
 from wm_gym.types import PIXELS, PROPRIO, Info
 
 AnyVectorEnv = VectorEnv[Any, Any, Any]
-Moment = tuple[np.ndarray, np.ndarray | None]
-"""What is shown: frames, and proprioception where the world model knows it."""
+Moment = tuple[np.ndarray, np.ndarray]
+"""What is shown: frames, and proprioception, of no numbers where the world model knows none."""
 
 _FIRST, _ALL = np.zeros(1, np.int64), np.ones(1, bool)
 
@@ -101,15 +101,16 @@ class LatentObservation:
     def _follow(self, model: WorldModel, num_envs: int, *, exact: bool) -> None:
         self._filter = LatentFilter(model.local_model, num_envs, exact=exact)
         felt = model.spec.proprio_size
-        known = None if model.starts is None else model.starts.usual_proprio(felt)
-        self._usual_proprio = np.zeros(felt, np.float32) if known is None else known
+        self._usual_proprio = (
+            mean_proprio(None, felt) if model.starts is None else model.starts.usual_proprio(felt)
+        )
 
     def _moment(self, shown: Any) -> Moment:
         """Of what an environment, or each of many, shows."""
-        if not isinstance(shown, Mapping):
-            return np.asarray(shown), None
-        felt = self._filter.local_model.proprio_size
-        return np.asarray(shown[PIXELS]), np.asarray(shown[PROPRIO], np.float32) if felt else None
+        frames = np.asarray(shown[PIXELS] if isinstance(shown, Mapping) else shown)
+        if not self._filter.local_model.proprio_size:
+            return frames, np.zeros((*frames.shape[:-3], 0), np.float32)
+        return frames, np.asarray(shown[PROPRIO], np.float32)
 
     def _state(self, i: int, env: Any, over: bool) -> WrappedState:
         features, model = self._filter.snapshot(i), self._filter.fingerprint
@@ -277,12 +278,9 @@ class VectorLatentObservation(LatentObservation, VectorWrapper[Any, Any, Any, An
         if not final.any():
             return now
         chosen = np.flatnonzero(final)
-        last = _stacked([self._moment(info["final_obs"][i]) for i in chosen])
-        frames, proprio = (None if each is None else each.copy() for each in now)
-        for seen, end in zip((frames, proprio), last, strict=True):
-            if seen is not None:
-                seen[chosen] = end
-        assert frames is not None
+        frames, proprio = (each.copy() for each in now)
+        last = _stacked(self._moment(info["final_obs"][i]) for i in chosen)
+        frames[chosen], proprio[chosen] = last
         return frames, proprio
 
     def _final_obs(self, final: Bool[np.ndarray, "b"]) -> np.ndarray:
@@ -299,12 +297,12 @@ class VectorLatentObservation(LatentObservation, VectorWrapper[Any, Any, Any, An
 
 def _stacked(moments: Iterable[Moment]) -> Moment:
     frames, proprio = zip(*moments, strict=True)
-    return np.stack(frames), None if proprio[0] is None else np.stack(proprio)
+    return np.stack(frames), np.stack(proprio)
 
 
 def _rows(moment: Moment, chosen: Int[np.ndarray, "n"]) -> Moment:
     frames, proprio = moment
-    return np.ascontiguousarray(frames[chosen]), None if proprio is None else proprio[chosen]
+    return np.ascontiguousarray(frames[chosen]), proprio[chosen]
 
 
 def check_spaces(model: WorldModel, observation: gym.Space[Any], action: gym.Space[Any]) -> None:
