@@ -24,12 +24,14 @@ DESIGNS = {
     "kept frames, a GRU": ("--points", "1", "--directions", "1"),
     "kept frames, landmarks, hardly a GRU": ("--memory", "16"),
     "two kept frames, a GRU": (*FEW, "--points", "1", "--directions", "1"),
+    "nobody expects what odometry finds": ("--remembering.motion", "0"),
     "8 steps ahead": ("--remembering.ahead", "8", "--sequence", "48"),
     "memory of 4 frames": (
         *FEW, "--prefill", "4", "--remembering.seen", "4", "--sequence", "44",
     ),
     "memory of 96 frames": (
-        "--kept", "25", "--prefill", "96", "--remembering.seen", "96", "--sequence", "136",
+        "--kept", "25", "--apart", "4", "--prefill", "96", "--remembering.seen", "96",
+        "--sequence", "136",
     ),
 }  # fmt: skip
 """By name: what differs from the usual settings, of which the first is one."""

@@ -28,7 +28,7 @@ def fresh(frame_shape, *, action_size=3, prefill=3, proprio_size=0, tasks=1, end
         **known, action_size=action_size, memory=16, width=32, blocks=1, head_width=32
     )
     with torch.no_grad():
-        for layer in (dynamics.touch[-1], follower.dynamics.out):
+        for layer in (dynamics.expected[-1], dynamics.flow[-1], follower.dynamics.out):
             torch.nn.init.normal_(layer.weight, std=0.1)
         heads.progress[-1].bias += 0.5
         if heads.end is not None:

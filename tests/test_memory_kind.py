@@ -8,11 +8,19 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from torch.nn.functional import interpolate
 from torch.utils.flop_counter import FlopCounterMode
 
 from wm_gym.models import trees
 from wm_gym.models.halves import half_of, halved
-from wm_gym.models.memory.dynamics import Dynamics, moved_by
+from wm_gym.models.memory.dynamics import (
+    Dynamics,
+    Flow,
+    FrameEncoder,
+    Shown,
+    moved_by,
+    moved_pixels,
+)
 from wm_gym.models.memory.heads import Heads
 from wm_gym.models.memory.kind import MEMORY
 from wm_gym.models.memory.local_model import Follower
@@ -22,8 +30,9 @@ from wm_gym.models.world_model import Card, WorldModel
 from wm_gym.training.memory.dynamics import DynamicsLoss, Remembering, Worthy, rolled_out
 from wm_gym.training.memory.heads import JudgingLoss, moments
 from wm_gym.training.memory.local_model import Following, FollowingLoss, Recalling
+from wm_gym.training.memory.registration import registered, shift_between
 from wm_gym.training.memory.sequences import SequenceBatch, Sequences, split
-from wm_gym.training.memory.warp import WarpLoss
+from wm_gym.training.memory.warp import WarpLoss, travelled
 from wm_gym.training.memory.weights import rarity
 from wm_gym.training.trainer import Optimisation, Trainer
 
@@ -182,22 +191,151 @@ def test_some_frames_are_kept_and_where_they_were_seen_from():
     n, t = 2, 6
     latent = torch.randn(n, t, 4)
     action = torch.zeros(n, t + 2, 2)
-    memories = dynamics.remember(dynamics.nothing(n), latent, action[:, :t], torch.zeros(n).long())
+    nobody, task = torch.zeros((), dtype=torch.int64), torch.zeros(n).long()
+    number = torch.arange(1, t + 1).expand(n, -1)
+    shown = Shown(latent=latent, frames=number)
+    memories = dynamics.remember(dynamics.nothing(n, nobody), shown, action[:, :t], task)
     kept = memories.of_moment(-1)
-    torch.testing.assert_close(kept.codes, latent[:, [5, 4, 2]])
-    torch.testing.assert_close(memories.of_moment(0).codes[:, :2], latent[:, [0, 0]])
-    assert (memories.of_moment(0).codes[:, 2] == 0).all()
+    assert kept.frames.tolist() == [[6, 5, 3]] * n
+    assert memories.of_moment(0).frames.tolist() == [[1, 1, 0]] * n
 
     action[:, t:, 1] = 1.0  # for two steps; a motion takes two to be done
-    after = dynamics.go_on(kept, action[:, t:], torch.zeros(n).long()).of_moment(-1)
-    torch.testing.assert_close(after.codes, kept.codes)
+    after = dynamics.go_on(kept, action[:, t:], task).of_moment(-1)
+    assert torch.equal(after.frames, kept.frames)
     heading = dynamics._parts(after.numbers).directions[:, 1:]
     turned = -torch.tensor(0.25 + 0.5)
     expected = torch.stack([turned.cos(), turned.sin()]).expand(n, 3, 2)
     torch.testing.assert_close(heading, expected)
-    more = dynamics.remember(after, latent[:, :1], action[:, :1], torch.zeros(n).long())
-    newest = more.of_moment(0)
-    torch.testing.assert_close(newest.codes, torch.stack([latent[:, i] for i in (0, 0, 4)], dim=1))
+    again = Shown(latent=latent[:, :1], frames=number[:, :1])
+    newest = dynamics.remember(after, again, action[:, :1], task).of_moment(0)
+    assert newest.frames.tolist() == [[1, 1, 5]] * n
+
+
+@torch.no_grad()
+def test_a_flow_moves_pixels_and_tells_where_there_are_none():
+    """By half a picture to the left: the right half is of the next frame, or nobody knows it."""
+    dynamics = seeded(lambda: Dynamics((2, 2), 2, **SMALL))
+    picture = torch.randint(0, 256, (1, 2, 32, 32, 3), dtype=torch.uint8)
+    place, felt = torch.zeros(1, 2, 5), torch.zeros(1, 2, 0)
+    place[:, 1, 0] = 1.0
+    dynamics.straight.weight[:16, 0] = -1.0
+    dynamics.straight.bias[:16] = 1.0  # x; frames of place 1 are not moved
+    for there, second in ((True, picture[:, 1, :, 16:]), (False, picture[:, 0, :, -1:])):
+        known = torch.tensor([[True, there]])
+        flow = dynamics.flow_from(place, known, felt, felt[:, 0], (32, 32))
+        moved = moved_pixels(picture, flow)
+        moved = (moved.movedim(1, -1) + 1) * 127.5
+        torch.testing.assert_close(moved[:, :, :16], picture[:, 0, :, 16:].float())
+        torch.testing.assert_close(moved[:, :, 16:], second.float().expand(1, 32, 16, 3))
+        assert flow.known[..., :16].all()
+        assert (flow.known[..., 16:] == there).all()
+
+
+@pytest.mark.parametrize(("across", "down"), [(0, 0), (7, 0), (-5, 3), (14, -6)])
+def test_a_view_is_moved_to_where_it_fits(across, down):
+    """By whole and half coarse pixels; where nothing is known it stays where it is."""
+    rng = torch.Generator().manual_seed(abs(across))
+    rough = torch.rand(2, 3, 16, 16, generator=rng) * 2 - 1
+    wide = interpolate(rough, size=(128, 128), mode="bicubic").clamp(-1, 1)
+    view = wide[..., 16:112, 16:112]
+    true = wide[..., 16 + down : 112 + down, 16 + across : 112 + across]
+    place = torch.zeros(2, 2, 96, 96)
+    known = torch.tensor([True, False])[:, None, None].expand(2, 96, 96)
+    flow = Flow(place=place, frame=place[:, 0], known=known)
+    shift = shift_between(view, flow, true) * 48
+    expected = torch.tensor([[across, down], [0.0, 0.0]])
+    torch.testing.assert_close(shift, expected, atol=0.7, rtol=0)
+
+
+def test_a_flow_learns_where_a_view_fits(unchecked_types):
+    """By registration alone: what is painted is not asked."""
+    dynamics = seeded(lambda: Dynamics((2, 2), 2, **SMALL))
+    rough = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 255
+    wide = interpolate(rough, size=(64, 64), mode="bicubic").clamp(0, 255).byte()
+    kept, seen = (wide[..., 16:48, x : x + 32].movedim(1, -1) for x in (16, 20))
+
+    class Kept(FrameEncoder):
+        def __init__(self):
+            pass
+
+        def read(self, row):
+            return seen[:, None]
+
+        def codes(self, pictures):
+            return torch.zeros(len(pictures), 8)
+
+    known, place, felt = torch.ones(1, 1, dtype=torch.bool), torch.zeros(1, 1, 5), torch.zeros(1, 0)
+    optimiser = torch.optim.Adam(dynamics.parameters(), 0.01)
+    off = []
+    for _ in range(80):
+        flow = dynamics.flow_from(place, known, felt[:, None], felt, (32, 32))
+        _, amiss = registered(dynamics, Kept(), kept[:, None], flow, torch.zeros(1).long())
+        off.append(amiss.item())
+        optimiser.zero_grad()
+        amiss.sum().backward()
+        optimiser.step()
+    assert off[-1] < 0.02 < 1 < off[0]
+    assert abs(float(flow.place.detach().mean((0, 2, 3))[0] - 4 / 16)) < 0.05
+
+
+@torch.no_grad()
+def test_odometry_is_asked_where_two_frames_in_a_row_are_known():
+    dynamics = seeded(lambda: Dynamics((1, 2), 2, **SMALL))
+    for layer in (dynamics.odometry[-1], dynamics.expected[-1]):
+        torch.nn.init.normal_(layer.weight)
+    latent, action, task = torch.randn(2, 3, 4), torch.randn(2, 3, 2), torch.zeros(2).long()
+    number = torch.zeros(2, 3, dtype=torch.int64)
+
+    def places(known, last=None):
+        shown = Shown(latent=latent, frames=number, known=known)
+        begun = dynamics.nothing(2, number[0, 0])
+        after = dynamics.remember(begun, shown, action, task, last).of_moment(-1)
+        return dynamics._parts(after.numbers).points
+
+    every, gap = torch.ones(2, 3, dtype=torch.bool), torch.tensor([[True, False, True]] * 2)
+    torch.testing.assert_close(places(every), places(None))
+    hidden = places(gap)
+    latent[:, 1] = torch.randn(2, 4)
+    torch.testing.assert_close(places(gap), hidden)
+
+
+@torch.no_grad()
+def test_what_odometry_finds_is_gone_by_and_is_what_is_to_be_expected():
+    dynamics = seeded(lambda: Dynamics((1, 2), 2, **SMALL))
+    torch.nn.init.normal_(dynamics.odometry[-1].weight)
+    begun, task = dynamics.nothing(2, torch.zeros((), dtype=torch.int64)), torch.zeros(2).long()
+    action, latent = torch.randn(2, 4, 2), torch.randn(2, 5, 4)
+    gone = dynamics.go_on(begun, action, task, latent)
+    acted = dynamics.last_acts(torch.zeros(2, 2, 2), action)
+    found = dynamics.between(latent, acted)
+    torch.testing.assert_close(gone.motions.found, found)
+    assert (gone.motions.expected == 0).all()
+    points, heading = begun.numbers[:, 16:24].view(2, 4, 2), torch.zeros(2, 0, 2)
+    for motion in (dynamics.by_actions(acted)[..., :3] + found).unbind(1):
+        points, _ = moved_by(points, heading, 0.2 * motion)
+    where = dynamics._parts(gone.of_moment(-1).numbers).points[:, :4]
+    torch.testing.assert_close(where, points)
+
+
+SMALL = {
+    "memory": 16, "points": 4, "directions": 1, "width": 32, "channels": 16, "inputs": 32,
+    "kept": 3, "apart": 2, "recent": 3,
+}  # fmt: skip
+
+
+class Drawn(FrameEncoder):
+    """Of frames that tell their own code by their number; a picture has a column for each number
+    of the code."""
+
+    def __init__(self, code):
+        object.__setattr__(self, "code", code)
+
+    def read(self, row):
+        shades = ((self.code(row) + 2) / 4 * 255).round().to(torch.uint8)
+        return shades[:, :, None, :, None].expand(-1, -1, 2, -1, 3)
+
+    def codes(self, pictures):
+        return pictures[:, 0, 0] * 2
 
 
 ONE_CELL = {
@@ -212,6 +350,10 @@ ONE_CELL = {
 VIEWS = torch.arange(6) * (2 * np.pi / 6)
 
 
+def views(heading):
+    return 2 * (2 * (torch.cos(heading[..., None] - VIEWS) - 1)).exp() - 0.8
+
+
 def turns(n, length, seed):
     """What is seen tells where a camera on the spot looks; an action turns it."""
     rng = torch.Generator().manual_seed(seed)
@@ -219,12 +361,16 @@ def turns(n, length, seed):
     turn[:, 0] = 0
     begun = torch.rand(n, 1, generator=rng) * 2 * np.pi
     heading = begun + 0.5 * turn[..., 0].cumsum(1)
-    latent = 2 * (2 * (torch.cos(heading[..., None] - VIEWS) - 1)).exp() - 0.8
+    row = (heading.remainder(2 * np.pi) * 1000).long()
     return SequenceBatch(
-        latent=latent, action=turn, reward=latent[..., 0].clone(), progress=None,
+        latent=views(heading), action=turn, reward=views(heading)[..., 0], progress=None,
         terminated=torch.zeros(n, length, dtype=torch.bool),
         valid=torch.ones(n, length, dtype=torch.bool), task=torch.zeros(n, dtype=torch.int64),
+        row=row,
     )  # fmt: skip
+
+
+PANORAMA = Drawn(lambda row: views(row / 1000))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,34 +385,34 @@ def test_a_camera_that_turned_knows_where_it_looks(unchecked_types):
     """Long after its last look; to know nothing is to be off by the standard deviation."""
     sizes = {**ONE_CELL, "points": 4, "directions": 4, "width": 64}
     run = trainer(seeded(lambda: Worthy(sizes=sizes)), updates=300, ema=0.9, learning_rate=5e-3)
-    loss = DynamicsLoss(Remembering(seen=4, ahead=16, noise=0.0), 6)
+    loss = DynamicsLoss(Remembering(seen=4, ahead=16, noise=0.0), PANORAMA)
     off = [update.scores["error_15"] for update in run.train(Turns(), loss)]
     assert np.mean(off[-20:]) < 0.45 * float(turns(100, 20, 0).latent.std())
 
 
 def test_a_motion_is_learned_from_what_one_frame_says_of_later_ones(unchecked_types):
-    """By that alone: where motions are taken away, what is painted is as far off as ever."""
+    """And it is the camera's: how far it turned, in whatever unit."""
     sizes = {**ONE_CELL, "memory": 16, "points": 1, "inputs": 16, "channels": 64}
     run = trainer(seeded(lambda: Worthy(sizes=sizes)), updates=300, ema=0.9, learning_rate=5e-3)
-    off = [
-        u.scores["error_1_to_5"] for u in run.train(Turns(), WarpLoss(Remembering(noise=0.0), 6))
-    ]
+    loss = WarpLoss(Remembering(noise=0.0), PANORAMA)
+    off = [u.scores["error_1_to_5"] for u in run.train(Turns(), loss)]
     shown = turns(200, 8, 10**6)
     still = (shown.latent[:, 6] - shown.latent[:, 1]).square().mean().sqrt()
     assert np.mean(off[-20:]) < 0.5 * float(still)
     with torch.no_grad():
-        run.average.dynamics.by_actions.weight.zero_()
-        _, lost = WarpLoss(Remembering(noise=0.0), 6)(
-            run.average, Turns().batch(0), torch.Generator().manual_seed(0)
-        )
-    assert lost["error_1_to_5"] > 0.7 * float(still)
+        seen_from, _ = travelled(run.average.dynamics, shown.latent, shown.action, 1)
+    turned = torch.atan2(seen_from[:, 4, 4], seen_from[:, 4, 3])
+    true = 0.5 * shown.action[:, 2:7, 0].sum(1)
+    assert torch.corrcoef(torch.stack([turned, true]))[0, 1].abs() > 0.9
 
 
 def test_short_sequences_are_warped_too():
     """Of as few frames as a log may have, where fewer actions are known than a motion is told."""
     run = trainer(seeded(lambda: Worthy(sizes={**ONE_CELL, "recent": 8})), updates=2)
     batches = Turns(length=4)
-    scores = [u.scores["error_1_to_5"] for u in run.train(batches, WarpLoss(Remembering(), 6))]
+    scores = [
+        u.scores["error_1_to_5"] for u in run.train(batches, WarpLoss(Remembering(), PANORAMA))
+    ]
     assert np.isfinite(scores).all()
 
 
@@ -284,7 +430,11 @@ def flags(n, length, seed):
         latent=latent, action=torch.zeros(n, length, 1), reward=latent[..., 0].clone(),
         progress=None, terminated=torch.zeros(n, length, dtype=torch.bool),
         valid=torch.ones(n, length, dtype=torch.bool), task=torch.zeros(n, dtype=torch.int64),
+        row=latent[..., 0].round().long() + 1,
     )  # fmt: skip
+
+
+RAISED = Drawn(lambda row: torch.stack([row - 1.0, torch.zeros(row.shape)], dim=-1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -310,7 +460,7 @@ HOW = Remembering(seen=8, ahead=8, noise=0.0)
 @pytest.fixture(scope="module")
 def remembering():
     run = trainer(small(), updates=320, ema=0.9, learning_rate=5e-3)
-    list(run.train(Flags(), DynamicsLoss(HOW, 2)))
+    list(run.train(Flags(), DynamicsLoss(HOW, RAISED)))
     return run.average.dynamics
 
 
@@ -320,25 +470,29 @@ def test_what_was_seen_once_is_recalled(remembering):
     shown, n = flags(64, 10, 77), 64
     off, generator = [], torch.Generator().manual_seed(0)
     for first in (0, 2):
-        told = shown.latent[:, first:4], shown.action[:, first:4], shown.task
-        memory = remembering.remember(remembering.nothing(n), *told).of_moment(-1)
-        latent, _ = rolled_out(remembering, memory, shown.action[:, 4:], shown.task, generator)
+        told = Shown(latent=shown.latent[:, first:4], frames=shown.row[:, first:4])
+        begun = remembering.nothing(n, shown.row[0, 0])
+        seen = remembering.remember(begun, told, shown.action[:, first:4], shown.task)
+        memory = seen.of_moment(-1)
+        latent, _ = rolled_out(
+            remembering, RAISED, memory, shown.action[:, 4:], shown.task, generator
+        )
         off.append(float((latent[:, -1, 0] - shown.latent[:, -1, 0]).abs().mean()))
     assert off[0] < 0.4 < 0.7 < off[1]
 
 
 def test_training_goes_on_as_if_it_had_not_stopped():
     whole = trainer(small())
-    updates = list(whole.train(Flags(), DynamicsLoss(HOW, 2)))
+    updates = list(whole.train(Flags(), DynamicsLoss(HOW, RAISED)))
     assert {"error_1", "loss_unseen", "loss_reward"} <= set(updates[-1].scores)
     first = trainer(small())
-    begun = first.train(Flags(), DynamicsLoss(HOW, 2))
+    begun = first.train(Flags(), DynamicsLoss(HOW, RAISED))
     for _ in range(4):
         next(begun)
     begun.close()
     second = trainer(small())
     second.load_state_dict(first.state_dict())
-    list(second.train(Flags(), DynamicsLoss(HOW, 2)))
+    list(second.train(Flags(), DynamicsLoss(HOW, RAISED)))
     for one, other in zip(
         whole.average.state_dict().values(), second.average.state_dict().values(), strict=True
     ):
@@ -347,13 +501,13 @@ def test_training_goes_on_as_if_it_had_not_stopped():
 
 def test_heads_learn_of_real_and_dreamt_moments_and_change_nothing_else(remembering):
     before = [value.clone() for value in remembering.state_dict().values()]
-    shown = moments(remembering, flags(3, 10, 0), 4, torch.Generator().manual_seed(0))
+    shown = moments(remembering, RAISED, flags(3, 10, 0), 4, torch.Generator().manual_seed(0))
     assert shown.latent.shape == (3, 14, 2)
     assert shown.age.tolist() == [0] * 10 + [1, 2, 3, 4]
     assert (shown.at[10:] - shown.at[10] == torch.arange(4)).all()
     make = Heads(latent_size=2, context_size=remembering.context_size, width=32)
     run = trainer(make, updates=60, ema=0.9)
-    scores = [u.scores for u in run.train(Flags(), JudgingLoss(remembering, 2, 4))]
+    scores = [u.scores for u in run.train(Flags(), JudgingLoss(remembering, RAISED, 4))]
     for name in ("reward_error", "uncertainty_error"):
         assert np.mean([s[name] for s in scores[-10:]]) < np.mean([s[name] for s in scores[:5]])
     assert all(map(torch.equal, before, remembering.state_dict().values()))
@@ -366,7 +520,7 @@ def test_the_local_model_learns_and_its_features_tell_what_is_out_of_view(rememb
     model = seeded(lambda: Recalling(**told))
     model.follower.dynamics.change.fill_(0.3)
     run = trainer(model, updates=80, ema=0.9)
-    scores = [u.scores for u in run.train(Flags(), FollowingLoss(Following(), remembering, 2))]
+    scores = [u.scores for u in run.train(Flags(), FollowingLoss(Following(), remembering, RAISED))]
     for name in ("error", "loss_recall", "loss_reward"):
         assert np.mean([s[name] for s in scores[-10:]]) < np.mean([s[name] for s in scores[:5]])
     assert all(torch.isfinite(p).all() for p in run.average.parameters())
@@ -506,7 +660,7 @@ def test_a_whole_model_is_of_the_size_that_it_should_be():
     parts = MEMORY.parts_of(*both)
     many = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
     assert many["tokenizer"] < 2e6
-    assert 2 * sum(many.values()) < 13.1e6  # bytes, in half precision
+    assert 2 * sum(many.values()) < 13.8e6  # bytes, in half precision
 
 
 def test_parts_that_disagree_are_refused():

@@ -1,6 +1,6 @@
 """The global model: latents of moments, their memory, their next ones by diffusion, their worth."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from wm_gym.models import trees
 from wm_gym.models.edm import sigmas_on
-from wm_gym.models.memory.dynamics import Dynamics, Memory
+from wm_gym.models.memory.dynamics import Dynamics, FrameEncoder, Memory, Shown
 from wm_gym.models.memory.heads import Heads, Judgement
 from wm_gym.models.memory.tokenizer import Tokenizer
 from wm_gym.models.protocol import ModelSpec, Outcome, Prefill, Seen, Transition
@@ -38,6 +38,7 @@ class MemoryGlobalModel(nn.Module):
     def __init__(self, tokenizer: Tokenizer, dynamics: Dynamics, heads: Heads) -> None:
         super().__init__()
         self.tokenizer, self.dynamics, self.heads = tokenizer, dynamics, heads
+        self._encoder = FrameEncoder(tokenizer=tokenizer)
         config, judged = dynamics.config, heads.config
         sizes = {tokenizer.latent_size, dynamics.latent_size, judged.latent_size}
         contexts = {dynamics.context_size, judged.context_size}
@@ -90,21 +91,32 @@ class MemoryGlobalModel(nn.Module):
 
     def _after(self, prefill: Prefill) -> MemoryState:
         """One frame of all dreams at a time: where results must be exact, batches are of one
-        size."""
+        size. Frames go by their number until all are chosen."""
         known = prefill.known
-        begun, memory = known.cumsum(1) > 0, self.dynamics.nothing(len(known))
+        number = torch.arange(known.shape[1], device=known.device)
+        begun, memory = known.cumsum(1) > 0, self.dynamics.nothing(len(known), number[0])
         latent = memory.numbers.new_zeros(len(known), self.tokenizer.latent_size)
         none = prefill.action.new_zeros(len(known), 1, self.spec.action_size)
         moved = torch.cat([none, prefill.action], dim=1)
         first = int(begun.int().argmax(dim=1).min())
         led = torch.cat([torch.zeros_like(begun[:, :1]), begun[:, :-1]], dim=1)
+        last = latent, torch.zeros_like(known[:, 0])
         for t in range(first, known.shape[1]):
             seen = self.tokenizer.encode(prefill.frames[:, t], prefill.proprio[:, t])
             latent = torch.where(known[:, t, None], seen, latent)
-            action = moved[:, t] * led[:, t, None]
-            told = latent[:, None], action[:, None], prefill.task, known[:, t, None].to(latent)
-            after = self.dynamics.remember(memory, *told).of_moment(0)
+            shown = Shown(
+                latent=latent[:, None],
+                frames=number[t].expand(len(known), 1),
+                known=known[:, t, None],
+            )
+            action = (moved[:, t] * led[:, t, None])[:, None]
+            after = self.dynamics.remember(memory, shown, action, prefill.task, last).of_moment(0)
             memory = trees.where(begun[:, t], after, memory)
+            last = latent, known[:, t]
+        rows = torch.arange(len(known), device=known.device)[:, None]
+        frames = prefill.frames[rows, memory.frames]
+        frames[~self.dynamics.keeps(memory)] = 0
+        memory = replace(memory, frames=frames)
         age = torch.zeros_like(prefill.task)
         return MemoryState(latent=latent, memory=memory, age=age, task=prefill.task)
 
@@ -115,9 +127,9 @@ class MemoryGlobalModel(nn.Module):
         noise: Float[Tensor, "b d"],
         denoising_steps: int,
     ) -> Transition:
-        memory = self.dynamics.go_on(state.memory, action[:, None], state.task).of_moment(0)
+        memory = self.dynamics.after(state.memory, action, state.task)
         sigmas = self.sigmas(denoising_steps)
-        latent = self.dynamics.seen_from(memory, state.task, noise, sigmas)
+        latent = self.dynamics.seen_from(self._encoder, memory, state.task, noise, sigmas)
         following = MemoryState(latent=latent, memory=memory, age=state.age + 1, task=state.task)
         return Transition(state=following, outcome=_outcome(self._judged(following)))
 
@@ -137,8 +149,9 @@ class MemoryGlobalModel(nn.Module):
         """The error is that of one dreamt step."""
         latent = self.tokenizer.encode(frames, proprio)
         state = self._after(before)
-        told = latent[:, None], action[:, None], state.task
-        memory = self.dynamics.remember(state.memory, *told).of_moment(0)
+        shown = Shown(latent=latent[:, None], frames=frames[:, None])
+        told = action[:, None], state.task, (state.latent, before.known[:, -1])
+        memory = self.dynamics.remember(state.memory, shown, *told).of_moment(0)
         after = MemoryState(latent=latent, memory=memory, age=state.age + 1, task=state.task)
         return _outcome(self._judged(after))
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from wm_gym.models.kind import Kind, Part
-from wm_gym.models.memory.dynamics import Dynamics
+from wm_gym.models.memory.dynamics import Dynamics, FrameEncoder
 from wm_gym.models.memory.global_model import MemoryGlobalModel
 from wm_gym.models.memory.heads import Heads
 from wm_gym.models.memory.local_model import Follower, MemoryLocalModel
@@ -53,13 +53,14 @@ def flops(global_model: MemoryGlobalModel, local_model: MemoryLocalModel) -> dic
     spec, tokenizer, dynamics = global_model.spec, global_model.tokenizer, global_model.dynamics
     latent = torch.zeros(1, tokenizer.latent_size)
     action, task = torch.zeros(1, spec.action_size), torch.zeros(1, dtype=torch.int64)
-    memory = dynamics.nothing(1)
+    memory = dynamics.nothing(1, torch.zeros(spec.frame_shape, dtype=torch.uint8))
+    encoder = FrameEncoder(tokenizer=tokenizer)
     with FlopCounterMode(display=False) as painter:
         tokenizer.painted(latent[:, : tokenizer.code_size])
     with FlopCounterMode(display=False) as remembering:
         dynamics.go_on(memory, action[:, None], task)
     with FlopCounterMode(display=False) as denoiser:
-        dynamics.seen_from(memory, task, latent, global_model.sigmas(1))
+        dynamics.seen_from(encoder, memory, task, latent, global_model.sigmas(1))
     counters = {"painter": painter, "memory": remembering, "denoiser": denoiser}
     return {name: int(counter.get_total_flops()) for name, counter in counters.items()}
 

@@ -96,6 +96,12 @@ class Tokenizer(ModelMixin, ConfigMixin):
         """The latent of whole colour values; differentiable where they are floats."""
         return (torch.cat([self.code_of(frames), proprio], dim=1) - self.mean) / self.std
 
+    def seen(self, pictures: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n"]:
+        """What `encode` makes of pictures alone, whose colours are from −1 to 1."""
+        n = self.code_size
+        code = self._code(pictures.to(self.dtype).movedim(1, -1))
+        return (code - self.mean[:n]) / self.std[:n]
+
     def decode(self, latent: Float[Tensor, "b d"]) -> Seen:
         told = latent * self.std + self.mean
         code, proprio = told[:, : self.code_size], told[:, self.code_size :]
@@ -104,15 +110,18 @@ class Tokenizer(ModelMixin, ConfigMixin):
     def code_of(
         self, frames: UInt8[Tensor, "b h w c"] | Float[Tensor, "b h w c"]
     ) -> Float[Tensor, "b n"]:
-        """Not standardised. Pixels of a patch become channels, in one layout whoever made them."""
+        """Not standardised."""
+        return self._code((frames.to(self.dtype) - 127.5) / 127.5)
+
+    def _code(self, unit: Float[Tensor, "b h w c"]) -> Float[Tensor, "b n"]:
+        """Pixels of a patch become channels, in one layout whoever made them."""
         (h, w, colours), (rows, columns) = self.frame_shape, self.cells
         bottom, right = rows * CELL - h, columns * CELL - w
-        whole = pad(frames, (0, 0, 0, right, 0, bottom)) if bottom or right else frames
+        whole = pad(unit, (0, 0, 0, right, 0, bottom), value=-1.0) if bottom or right else unit
         many = CELL // PATCH
         patches = whole.reshape(-1, many * rows, PATCH, many * columns, PATCH, colours)
-        told = patches.transpose(2, 3).reshape(len(frames), many * rows, many * columns, -1)
-        unit = (told.to(self.dtype) - 127.5) / 127.5
-        return self.encoder(unit.movedim(-1, 1)).flatten(1).to(self.mean.dtype)
+        told = patches.transpose(2, 3).reshape(len(unit), many * rows, many * columns, -1)
+        return self.encoder(told.movedim(-1, 1)).flatten(1).to(self.mean.dtype)
 
     def painted(self, code: Float[Tensor, "b n"]) -> Float[Tensor, "b c h w"]:
         (h, w, colours), (rows, columns) = self.frame_shape, self.cells

@@ -16,12 +16,27 @@ from torch.nn.functional import huber_loss
 from wm_gym.data import WindowBatch
 from wm_gym.models.colours import to_colour
 from wm_gym.models.edm import karras_sigmas, loss_weight
-from wm_gym.models.memory.dynamics import Dynamics, Memories, Memory, one_hot
+from wm_gym.models.memory.dynamics import (
+    Dynamics,
+    FrameEncoder,
+    Memories,
+    Memory,
+    Motions,
+    Shown,
+    one_hot,
+)
 from wm_gym.models.memory.tokenizer import Tokenizer
 from wm_gym.models.networks import network
 from wm_gym.models.rewards import reward_loss
+from wm_gym.training.memory.registration import registered
 from wm_gym.training.memory.sequences import SequenceBatch
 from wm_gym.training.memory.weights import by_number
+
+DRIFT = 0.02
+"""Weight of what errors of motions add up to; that of each is 1."""
+
+FAITH = 0.2
+"""Weight of the squares of what odometry finds: actions are believed unless pictures object."""
 
 TOLD = (1, 15, 40)
 """Steps without a look after which the error is told while training."""
@@ -37,7 +52,7 @@ class Remembering:
     ahead: int = 40
     """Most steps that it goes on by itself."""
 
-    moments: int = 8
+    moments: int = 4
     """Moments of each sequence that nobody saw, of which the latent is predicted."""
 
     noise: float = 0.1
@@ -60,6 +75,13 @@ class Remembering:
 
     proprio: float = 0.2
     """Weight of predicting proprioception; that of the picture is 1."""
+
+    amiss: float = 0.1
+    """Weight of how far views of seen moments are from where they fit, in units of 1/24 of a
+    picture."""
+
+    motion: float = 2.0
+    """Weight of expecting what odometry finds of the camera's motion."""
 
     worth: float = 0.2
     """Weight of telling reward and progress by the memory, where they are logged."""
@@ -86,10 +108,11 @@ class Worthy(ModelMixin, ConfigMixin):
 @dataclass(frozen=True, eq=False)
 class DynamicsLoss:
     """The memory is told some frames, and goes on by actions alone; of moments after that, drawn at
-    random, the latent is predicted. So what has to come back into view is remembered."""
+    random, the latent is predicted. So what has to come back into view is remembered. On its way it
+    is told how the camera moved, by odometry, and learns to expect that."""
 
     how: Remembering
-    code_size: int
+    encoder: FrameEncoder
     has_reward: bool = True
     rare: bool = False
     """Whether the log's rewards are (`models.rewards.are_rare`)."""
@@ -108,22 +131,28 @@ class DynamicsLoss:
         ahead = _between(2, min(how.ahead, t - seen), generator)
         part = cut(learned, seen + ahead)
         noise = torch.randn(part.latent.shape, generator=generator).to(dynamics.device)
-        memories = gone_on(dynamics, part, seen, how.noise * noise)
+        memories = gone_on(dynamics, part, seen, how.noise * noise, told=True)
+        assert memories.motions is not None
+        found = memories.motions.found
         at = self._drawn(part, seen, generator)
         true, task = part.latent[at], part.task[at[0]]
         cells = None if part.weight is None else part.weight[at]
-        missed = self._missed(dynamics, memories.at(*at), true, task, cells, generator)
+        row, memory = part.row[at], memories.at(*at)
+        missed, amiss = self._missed(dynamics, memory, true, row, task, cells, generator)
         was_seen, counts = at[1] < seen, part.valid[at]
         losses = {
             "unseen": _mean(missed, counts & ~was_seen),
             "seen": how.shown * _mean(missed, counts & was_seen),
+            "amiss": how.amiss * _mean(amiss, counts),
+            "motion": how.motion * _lost(memories.motions, part.valid[:, seen:]),
+            "found": FAITH * _mean(found.square().mean(dim=2), part.valid[:, seen:]),
         }
         if self.has_reward and how.worth:
             losses |= self._worth(worthy, memories, part)
         scores = {f"loss_{name}": value.item() for name, value in losses.items()}
         if batch[1] is not None:
             held = batch[1].to(dynamics.device)
-            scores |= errors(dynamics, held, self.code_size, generator)
+            scores |= errors(dynamics, self.encoder, held, generator)
         return torch.stack(list(losses.values())).sum(), scores
 
     def _drawn(
@@ -143,12 +172,13 @@ class DynamicsLoss:
         dynamics: Dynamics,
         memory: Memory,
         latent: Float[Tensor, "n d"],
+        row: Int[Tensor, "n"],
         task: Int[Tensor, "n"],
         cells: Float[Tensor, "n c"] | None,
         generator: torch.Generator,
-    ) -> Float[Tensor, "n"]:
+    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
         """The mean of the picture's part by its cells' weights, and of proprioception's by its
-        own."""
+        own; and how far the view is from where it fits."""
         how, first, n = self.how, dynamics.config.sigma_max, len(latent)
         drawn = (torch.randn(n, generator=generator) * how.sigma_std + how.sigma_mean).exp()
         at_first = torch.rand(n, generator=generator) < how.first_share
@@ -156,13 +186,18 @@ class DynamicsLoss:
         sigma = sigma.to(latent.device)
         noise = torch.randn(latent.shape, generator=generator).to(latent.device)
         noisy = latent * (sigma < first)[:, None] + sigma[:, None] * noise
-        said = dynamics(noisy, sigma, memory, task)
+        told = latent[:, dynamics.code_size :]
+        told = told + how.noise * torch.randn(told.shape, generator=generator).to(latent.device)
+        context = dynamics.context_of(memory.numbers)
+        frames, flow = dynamics.looked_back(self.encoder, memory, told)
+        view, amiss = registered(dynamics, self.encoder, frames, flow, row)
+        said = dynamics(noisy, sigma, context, view, told, task)
         off = huber_loss(said, latent, delta=how.delta, reduction="none")
-        picture, felt = off[:, : self.code_size], off[:, self.code_size :]
+        picture, felt = off.tensor_split((dynamics.code_size,), dim=1)
         missed = by_number(picture, cells).mean(1) + (
             how.proprio * felt.mean(1) if felt.shape[1] else 0
         )
-        return missed * loss_weight(sigma, sigma_data=1.0).clamp(max=5.0)
+        return missed * loss_weight(sigma, sigma_data=1.0).clamp(max=5.0), amiss
 
     def _worth(self, worthy: Worthy, memories: Memories, part: SequenceBatch) -> dict[str, Tensor]:
         dynamics, config = worthy.dynamics, worthy.config
@@ -181,7 +216,16 @@ class DynamicsLoss:
         return losses
 
 
-def _mean(values: Float[Tensor, "n"], which: Bool[Tensor, "n"]) -> Float[Tensor, ""]:
+def _lost(motions: Motions, valid: Bool[Tensor, "b n"]) -> Float[Tensor, ""]:
+    """By errors of each expected motion, and by what they add up to."""
+    off = (motions.expected - motions.found.detach()) * valid[..., None]
+    drift = off.cumsum(dim=1)
+    each = huber_loss(off, torch.zeros_like(off), delta=0.3, reduction="none")
+    summed = huber_loss(drift, torch.zeros_like(drift), delta=0.5, reduction="none")
+    return _mean((each + DRIFT * summed).mean(dim=2), valid)
+
+
+def _mean(values: Float[Tensor, "*n"], which: Bool[Tensor, "*n"]) -> Float[Tensor, ""]:
     """0 of none."""
     return (values * which).sum() / which.sum().clamp(min=1)
 
@@ -202,39 +246,53 @@ def cut(batch: SequenceBatch, length: int) -> SequenceBatch:
     )
 
 
+def remembered(dynamics: Dynamics, batch: SequenceBatch) -> Memories:
+    """The memory of every moment, all of which are seen."""
+    nothing = dynamics.nothing(len(batch.task), batch.row[0, 0])
+    return dynamics.remember(nothing, batch.shown(), batch.action, batch.task)
+
+
 def gone_on(
-    dynamics: Dynamics, batch: SequenceBatch, seen: int, noise: Float[Tensor, "b t d"]
+    dynamics: Dynamics,
+    batch: SequenceBatch,
+    seen: int,
+    noise: Float[Tensor, "b t d"],
+    *,
+    told: bool,
 ) -> Memories:
-    """The memory of every moment, of which the first ones were seen."""
-    nothing = dynamics.nothing(len(batch.task))
-    told = (batch.latent + noise)[:, :seen], batch.action[:, :seen], batch.task
-    before = dynamics.remember(nothing, *told)
-    after = dynamics.go_on(before.of_moment(seen - 1), batch.action[:, seen:], batch.task)
-    return before.then(after)
+    """The memory of every moment, of which the first ones were seen. Of the others it may be told
+    how the camera moved."""
+    shown = Shown(latent=(batch.latent + noise)[:, :seen], frames=batch.row[:, :seen])
+    nothing = dynamics.nothing(len(batch.task), batch.row[0, 0])
+    before = dynamics.remember(nothing, shown, batch.action[:, :seen], batch.task)
+    moved = (batch.latent + noise)[:, seen - 1 :] if told else None
+    known = before.of_moment(seen - 1)
+    return before.then(dynamics.go_on(known, batch.action[:, seen:], batch.task, moved))
 
 
 @torch.no_grad()
 def errors(
-    dynamics: Dynamics, batch: SequenceBatch, code_size: int, generator: torch.Generator
+    dynamics: Dynamics, encoder: FrameEncoder, batch: SequenceBatch, generator: torch.Generator
 ) -> dict[str, float]:
     """Of dreamt pictures, in standard deviations of all pictures' codes, so that 1 is to know
     nothing: so many steps after the first quarter of the sequences."""
     seen, told = max(1, batch.valid.shape[1] // 4), {}
     batch = cut(batch, seen + TOLD[-1])
-    memories = gone_on(dynamics, batch, seen, torch.zeros_like(batch.latent))
+    memories = gone_on(dynamics, batch, seen, torch.zeros_like(batch.latent), told=False)
     for steps in TOLD:
         if (at := seen - 1 + steps) >= batch.valid.shape[1]:
             break
         noise = torch.randn(batch.latent[:, at].shape, generator=generator).to(dynamics.device)
         memory = memories.of_moment(at)
-        off = seen_next(dynamics, memory, batch.task, noise) - batch.latent[:, at]
-        square = off[batch.valid[:, at], :code_size].square()
+        off = seen_next(dynamics, encoder, memory, batch.task, noise) - batch.latent[:, at]
+        square = off[batch.valid[:, at], : dynamics.code_size].square()
         told[f"error_{steps}"] = float(square.mean().sqrt()) if len(square) else math.nan
     return told
 
 
 def seen_next(
     dynamics: Dynamics,
+    encoder: FrameEncoder,
     memory: Memory,
     task: Int[Tensor, "n"],
     noise: Float[Tensor, "n d"],
@@ -242,12 +300,13 @@ def seen_next(
     """What is seen from there, by a single denoiser call."""
     first = dynamics.config.sigma_max
     sigmas = karras_sigmas(1, sigma_min=first, sigma_max=first).to(dynamics.device)
-    return dynamics.seen_from(memory, task, noise, sigmas)
+    return dynamics.seen_from(encoder, memory, task, noise, sigmas)
 
 
 @torch.no_grad()
 def rolled_out(
     dynamics: Dynamics,
+    encoder: FrameEncoder,
     memory: Memory,
     action: Float[Tensor, "b n a"],
     task: Int[Tensor, "b"],
@@ -258,7 +317,7 @@ def rolled_out(
     noise = torch.randn(b * n, dynamics.latent_size, generator=generator).to(dynamics.device)
     which = torch.arange(b, device=dynamics.device).repeat_interleave(n)
     every = memories.at(which, torch.arange(n, device=dynamics.device).repeat(b))
-    latents = seen_next(dynamics, every, task[which], noise)
+    latents = seen_next(dynamics, encoder, every, task[which], noise)
     return latents.view(b, n, -1), memories
 
 
@@ -277,9 +336,14 @@ def filmstrip(
     action = torch.from_numpy(batch.action).to(device).transpose(0, 1)
     task = torch.from_numpy(batch.task).to(device) * (dynamics.config.tasks > 1)
     led = torch.cat([torch.zeros_like(action[:, :1]), action[:, : k - 1]], dim=1)
-    memory = dynamics.remember(dynamics.nothing(b), latent, led, task).of_moment(-1)
+    number = torch.arange(k, device=device).expand(b, -1)
+    shown_ = Shown(latent=latent, frames=number)
+    memory = dynamics.remember(dynamics.nothing(b, number[0, 0]), shown_, led, task).of_moment(-1)
+    rows = torch.arange(b, device=device)[:, None]
+    memory = replace(memory, frames=frames[:k].to(device)[memory.frames, rows])
     generator = torch.Generator().manual_seed(0)
-    dreamt, _ = rolled_out(dynamics, memory, action[:, k - 1 :], task, generator)
+    encoder = FrameEncoder(tokenizer=tokenizer)
+    dreamt, _ = rolled_out(dynamics, encoder, memory, action[:, k - 1 :], task, generator)
     dream = torch.cat([latent[:, -1:], dreamt], dim=1)
     painted = torch.stack([to_colour(tokenizer.decode(dream[:, j]).frames).cpu() for j in shown])
     rows = torch.stack([frames[[k - 1 + j for j in shown]], painted])  # 2, shown, window, h, w, c

@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, huber_loss
 
-from wm_gym.models.memory.dynamics import Dynamics
+from wm_gym.models.memory.dynamics import Dynamics, FrameEncoder
 from wm_gym.models.memory.heads import Heads
 from wm_gym.models.rewards import reward_loss
-from wm_gym.training.memory.dynamics import rolled_out
+from wm_gym.training.memory.dynamics import remembered, rolled_out
 from wm_gym.training.memory.sequences import SequenceBatch
 
 
@@ -29,16 +29,19 @@ class Moments:
 
 @torch.no_grad()
 def moments(
-    dynamics: Dynamics, batch: SequenceBatch, rollout: int, generator: torch.Generator
+    dynamics: Dynamics,
+    encoder: FrameEncoder,
+    batch: SequenceBatch,
+    rollout: int,
+    generator: torch.Generator,
 ) -> Moments:
     """Dreams begin somewhere in the sequence, and last so many steps."""
     (b, t), many = batch.valid.shape, min(rollout, batch.valid.shape[1] - 1)
     begin = int(torch.randint(1, t - many + 1, (), generator=generator))
-    nothing, told = dynamics.nothing(b), (batch.latent, batch.action, batch.task)
-    memories = dynamics.remember(nothing, *told)
+    memories = remembered(dynamics, batch)
     acted = batch.action[:, begin : begin + many]
     before = memories.of_moment(begin - 1)
-    dreamt, gone = rolled_out(dynamics, before, acted, batch.task, generator)
+    dreamt, gone = rolled_out(dynamics, encoder, before, acted, batch.task, generator)
     every = torch.cat([memories.numbers, gone.numbers], dim=1)
     device = batch.latent.device
     age = torch.cat([torch.zeros(t, dtype=torch.int64), torch.arange(1, many + 1)])
@@ -60,7 +63,7 @@ class JudgingLoss:
     """
 
     dynamics: Dynamics
-    code_size: int
+    encoder: FrameEncoder
     rollout: int
     rare: bool = False
     """Whether the log's rewards are (`models.rewards.are_rare`)."""
@@ -83,7 +86,8 @@ class JudgingLoss:
     def _judged(
         self, heads: Heads, batch: SequenceBatch, generator: torch.Generator
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        config, shown = heads.config, moments(self.dynamics, batch, self.rollout, generator)
+        config = heads.config
+        shown = moments(self.dynamics, self.encoder, batch, self.rollout, generator)
         b, n = shown.latent.shape[:2]
         said = heads(
             shown.latent.flatten(0, 1), shown.context.flatten(0, 1),
@@ -103,7 +107,11 @@ class JudgingLoss:
             losses["end"] = binary_cross_entropy_with_logits(logit, ended)
             off["end_error"] = torch.sigmoid(logit) - ended
         dreamt = (shown.age > 0) & valid
-        away = (shown.latent - batch.latent[:, shown.at])[..., : self.code_size].square().mean(2)
+        away = (
+            (shown.latent - batch.latent[:, shown.at])[..., : self.dynamics.code_size]
+            .square()
+            .mean(2)
+        )
         missed, log_error = away[dreamt], said[..., 2][dreamt]
         doubt = log_error + 0.5 * missed * torch.exp(-2 * log_error)
         losses["doubt"] = 0.1 * doubt.mean() if len(doubt) else said[..., 2].sum() * 0
@@ -115,7 +123,7 @@ class JudgingLoss:
 def said_by_heads(heads: Heads, dynamics: Dynamics, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
     """The reward of each real step, as it is said and as it was paid."""
     b, t = batch.valid.shape
-    memories = dynamics.remember(dynamics.nothing(b), batch.latent, batch.action, batch.task)
+    memories = remembered(dynamics, batch)
     context = dynamics.context_of(memories.numbers.flatten(0, 1))
     said = heads.judge(
         batch.latent.flatten(0, 1), context, batch.task.repeat_interleave(t),

@@ -12,11 +12,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 
-from wm_gym.models.memory.dynamics import Dynamics, Memories
+from wm_gym.models.memory.dynamics import Dynamics, FrameEncoder, Memories
 from wm_gym.models.memory.local_model import Follower
 from wm_gym.models.rewards import reward_loss
 from wm_gym.models.surrogate import soft
-from wm_gym.training.memory.dynamics import seen_next
+from wm_gym.training.memory.dynamics import remembered, seen_next
 from wm_gym.training.memory.sequences import SequenceBatch
 
 ASKED = 8
@@ -80,7 +80,7 @@ class FollowingLoss:
 
     how: Following
     dynamics: Dynamics
-    code_size: int
+    encoder: FrameEncoder
     rare: bool = False
     """Whether the log's rewards are (`models.rewards.are_rare`)."""
 
@@ -129,7 +129,7 @@ class FollowingLoss:
     def _apart(self, follower: Follower, off: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
         """Mean squares of the picture's part, and a fifth of proprioception's."""
         unit = off / follower.dynamics.change
-        picture, felt = unit[:, : self.code_size], unit[:, self.code_size :]
+        picture, felt = unit[:, : self.dynamics.code_size], unit[:, self.dynamics.code_size :]
         square = picture.square().mean(1)
         return square + 0.2 * felt.square().mean(1) if felt.shape[1] else square
 
@@ -193,7 +193,8 @@ class FollowingLoss:
             here, there = (
                 seen_next(
                     self.dynamics,
-                    self.dynamics.go_on(memory, each[:, None], task).of_moment(0),
+                    self.encoder,
+                    self.dynamics.after(memory, each, task),
                     task,
                     noise,
                 )
@@ -224,9 +225,8 @@ class FollowingLoss:
 
 def followed(follower: Follower, dynamics: Dynamics, batch: SequenceBatch) -> Followed:
     """The filter through sequences, and the frozen memory beside it."""
-    nothing = dynamics.nothing(len(batch.task))
     with torch.no_grad():
-        memories = dynamics.remember(nothing, batch.latent, batch.action, batch.task)
+        memories = remembered(dynamics, batch)
     return Followed(features=filtered(follower, batch), memories=memories, valid=batch.valid[:, 1:])
 
 

@@ -5,11 +5,13 @@ from typing import Generic, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int, UInt8
 from torch import Tensor
 
 from wm_gym.data import Dataset
 from wm_gym.data.windows import Batches
+from wm_gym.models.memory.dynamics import FrameEncoder, Shown
+from wm_gym.models.memory.tokenizer import Tokenizer
 
 HELD_OUT, SPLIT = 0.05, 2**20
 """Share of the episodes that nothing learns from, at least one of four, and the seed of which."""
@@ -62,8 +64,15 @@ class SequenceBatch:
 
     valid: Bool[Tensor, "b t"]
     task: Int[Tensor, "b"]
+    row: Int[Tensor, "b t"]
+    """Of the dataset."""
+
     weight: Float[Tensor, "b t n"] | None = None
     """Of each cell of the pictures; None: all weigh the same."""
+
+    def shown(self) -> Shown:
+        """To a memory; frames are told by their rows."""
+        return Shown(latent=self.latent, frames=self.row)
 
     def to(self, device: torch.device) -> "SequenceBatch":
         on = {
@@ -109,8 +118,19 @@ class Sequences:
             terminated=_led(data.terminated[before]),
             valid=torch.from_numpy(at < drawn["length"][:, None]),
             task=torch.from_numpy(task.astype(np.int64)),
+            row=torch.from_numpy(rows.astype(np.int64)),
             weight=None if self.weights is None else torch.from_numpy(self.weights[rows]),
         )
+
+
+def encoder_of(tokenizer: Tokenizer, dataset: Dataset) -> FrameEncoder:
+    """Of frames that are told by their rows."""
+
+    def read(row: Int[Tensor, "b k"]) -> UInt8[Tensor, "b k h w c"]:
+        frames = torch.from_numpy(dataset.frames(row.flatten().cpu().numpy()))
+        return frames.view(*row.shape, *frames.shape[1:]).to(row.device)
+
+    return FrameEncoder(tokenizer=tokenizer, read=read)
 
 
 def _led(values: np.ndarray) -> Tensor:

@@ -60,7 +60,7 @@ class MemoryTraining(Training):
     kept: int = 12
     """Frames that the global model's memory keeps; at least 2."""
 
-    apart: int = 4
+    apart: int = 3
     """Moments between these, but for the last one."""
 
     recent: int = 8

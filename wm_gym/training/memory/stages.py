@@ -12,7 +12,7 @@ from wm_gym.data import Dataset, Windows
 from wm_gym.models.colours import to_colour
 from wm_gym.models.halves import half_of, halved
 from wm_gym.models.logged import Logged
-from wm_gym.models.memory.dynamics import Dynamics
+from wm_gym.models.memory.dynamics import Dynamics, FrameEncoder
 from wm_gym.models.memory.heads import Heads
 from wm_gym.models.memory.kind import MEMORY, assembled
 from wm_gym.models.memory.local_model import Follower
@@ -28,6 +28,7 @@ from wm_gym.training.memory.sequences import (
     SequenceBatch,
     Sequences,
     change_of,
+    encoder_of,
     split,
 )
 from wm_gym.training.memory.settings import (
@@ -150,6 +151,10 @@ class MemoryParts:
         few = max(1, drawn.batch_size // 8)
         return Both(learned=learned, held=replace(learned, dataset=self._split[1], batch_size=few))
 
+    def _encoder(self, tokenizer: Tokenizer) -> FrameEncoder:
+        frozen = tokenizer.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        return encoder_of(frozen, self.run.dataset)
+
     def _fresh(self) -> Worthy:
         scale = self._sizes["heads"]
         model = Worthy(
@@ -168,7 +173,7 @@ class MemoryParts:
             make=self._fresh,
             optimisation=config.warp,
             batches=self._sequences(encoded, config.warp, config.recent + WARPED),
-            loss=WarpLoss(config.remembering, tokenizer.code_size),
+            loss=WarpLoss(config.remembering, self._encoder(tokenizer)),
             learned_from={"tokenizer": tokenizer},
         )
         return self.run.trained(stage)
@@ -191,7 +196,10 @@ class MemoryParts:
             optimisation=config.dynamics,
             batches=self._sequences(encoded, config.dynamics, config.sequence),
             loss=DynamicsLoss(
-                config.remembering, tokenizer.code_size, has_reward=spec.has_reward, rare=self._rare
+                config.remembering,
+                self._encoder(tokenizer),
+                has_reward=spec.has_reward,
+                rare=self._rare,
             ),
             learned_from={"tokenizer": tokenizer, "warp": warp},
             picture=lambda model: filmstrip(tokenizer, model.dynamics, film, shown=shown),
@@ -207,7 +215,7 @@ class MemoryParts:
             make=lambda: Heads(**self._sizes["heads"]),
             optimisation=config.heads,
             batches=batches,
-            loss=JudgingLoss(dynamics, tokenizer.code_size, config.rollout, self._rare),
+            loss=JudgingLoss(dynamics, self._encoder(tokenizer), config.rollout, self._rare),
             learned_from={"dynamics": dynamics},
         )
         heads = halved(self.run.trained(stage))
@@ -246,7 +254,7 @@ class MemoryParts:
             make=make,
             optimisation=config.local_model,
             batches=batches,
-            loss=FollowingLoss(config.following, dynamics, tokenizer.code_size, self._rare),
+            loss=FollowingLoss(config.following, dynamics, self._encoder(tokenizer), self._rare),
             learned_from={"dynamics": dynamics},
         )
         follower = halved(self.run.trained(stage).follower)
