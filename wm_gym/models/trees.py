@@ -102,7 +102,7 @@ def where(which: Bool[Tensor, "b"], one: Tree, other: Tree) -> Tree:
     """One where `which`, the other elsewhere."""
 
     def chosen(a: Tensor, b: Tensor) -> Tensor:
-        return torch.where(which.view(-1, *[1] * (a.ndim - 1)), a, b)
+        return a if a is b else torch.where(which.view(-1, *[1] * (a.ndim - 1)), a, b)
 
     return mapped(chosen, one, other)
 

@@ -80,7 +80,7 @@ class Remembering:
     """Weight of how far views of seen moments are from where they fit, in units of 1/24 of a
     picture."""
 
-    motion: float = 2.0
+    motion: float = 10.0
     """Weight of expecting what odometry finds of the camera's motion."""
 
     worth: float = 0.2

@@ -95,7 +95,7 @@ class MemoryTraining(Training):
     """Part 2 of 5: the dynamics' first weights, by what one frame says of views near it."""
 
     dynamics: Optimisation = field(
-        default_factory=lambda: Optimisation(updates=25_000, batch_size=32, weight_decay=0.01)
+        default_factory=lambda: Optimisation(updates=18_000, batch_size=32, weight_decay=0.01)
     )
     """Part 3 of 5: the memory, and the diffusion model of what is seen from there."""
 
@@ -103,7 +103,7 @@ class MemoryTraining(Training):
     sequence: int = 80
     """Frames in a row of each sample that the dynamics learn from, at most."""
 
-    heads: Optimisation = field(default_factory=lambda: Optimisation(updates=3_000, batch_size=32))
+    heads: Optimisation = field(default_factory=lambda: Optimisation(updates=1_500, batch_size=32))
     """Part 4 of 5: predict reward, task progress, the end of episodes and errors."""
 
     rollout: int = 24
@@ -114,7 +114,7 @@ class MemoryTraining(Training):
     """Frames in a row of each sample that the heads learn from."""
 
     local_model: Optimisation = field(
-        default_factory=lambda: Optimisation(updates=4_000, batch_size=32)
+        default_factory=lambda: Optimisation(updates=2_000, batch_size=32)
     )
     """Part 5 of 5: the local model, a recurrent model that gradients flow through."""
 
@@ -261,17 +261,18 @@ PRESETS = {
         ),
     ),
     "quick": (
-        "About forty minutes on one core: a first look at a world whose camera moves.",
+        "About an hour on one core: a first look at a world whose camera moves.",
         MemoryTraining(
             data=UNSET, out=UNSET,
             tokenizer=Optimisation(updates=2_500, batch_size=5, warmup=200),
-            dynamics=Optimisation(updates=3_000, batch_size=32, weight_decay=0.01),
+            warp=Optimisation(updates=600, batch_size=64, learning_rate=2e-3, warmup=50),
+            dynamics=Optimisation(updates=2_000, batch_size=32, weight_decay=0.01),
             heads=Optimisation(updates=400, batch_size=32),
             local_model=Optimisation(updates=500, batch_size=32),
         ),
     ),
     "full": (
-        "About five hours on one core.",
+        "About three and a half hours on two cores.",
         MemoryTraining(data=UNSET, out=UNSET),
     ),
 }  # fmt: skip
